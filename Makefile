@@ -20,7 +20,7 @@ TESTFLAGS ?=
 PKGS ?= ./...
 
 GOLANGCI_VERSION := v2.15.0
-GOLANGCI := $(shell command -v golangci-lint 2>/dev/null || echo $(BIN)/golangci-lint)
+GOLANGCI = $(firstword $(wildcard $(BIN)/golangci-lint $(shell $(GO) env GOPATH)/bin/golangci-lint) $(BIN)/golangci-lint)
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)
@@ -29,7 +29,7 @@ LDFLAGS := -X $(MODULE)/internal/buildinfo.version=$(VERSION) -X $(MODULE)/inter
 # Modules of their own below the main one; each is tested where it exists.
 NESTED := $(patsubst %/go.mod,%,$(wildcard compat/atlantis/go.mod bench/go.mod))
 
-TEST := $(BIN)/gotestsum --format $(TESTFORMAT) --hide-summary=output --
+TEST := $(BIN)/gotestsum --format $(TESTFORMAT) --
 
 .PHONY: help
 help: ## list the targets
@@ -117,6 +117,8 @@ lint: lint-go lint-scripts ## run all linters (installs golangci-lint into .bin 
 
 .PHONY: lint-go
 lint-go: $(GOLANGCI)
+	@$(GOLANGCI) version | grep -q 'version $(patsubst v%,%,$(GOLANGCI_VERSION)) ' || \
+	  echo "$(GOLANGCI) is not $(GOLANGCI_VERSION); its findings may differ" >&2
 	$(GOLANGCI) config verify
 	$(GOLANGCI) run ./...
 
@@ -125,8 +127,7 @@ lint-scripts:
 	@for t in shellcheck yamllint; do command -v $$t >/dev/null || \
 	  { echo "$$t is missing: apt-get install $$t" >&2; exit 1; }; done
 	shellcheck $$(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
-	yamllint -s -d '{extends: default, rules: {document-start: disable, line-length: {max: 140}, truthy: {check-keys: false}, comments: {min-spaces-from-content: 1}}}' \
-	  $$(git ls-files --cached --others --exclude-standard '*.yml' '*.yaml' | grep -v /testdata/)
+	git ls-files --cached --others --exclude-standard '*.yml' '*.yaml' | grep -v /testdata/ | xargs -r yamllint -s -d '{extends: default, rules: {document-start: disable, line-length: {max: 140}, truthy: {check-keys: false}, comments: {min-spaces-from-content: 1}}}'
 
 .PHONY: proto-check
 proto-check: tools ## check that the committed protobuf code is what its sources give

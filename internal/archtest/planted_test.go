@@ -20,6 +20,8 @@ func TestPlantedImports(t *testing.T) {
 		{ours + "fsm/command", Module, true},
 		{ours + "fsm/command", "google.golang.org/protobuf/proto", true},
 		{ours + "fsm/command", ours + "fsm/state", false},
+		{ours + "fsm/state", ours + "fsm/command", true},
+		{ours + "fsm/state", ours + "fsm", false},
 		{ours + "fsm/state", "github.com/tidwall/btree", true},
 		{ours + "fsm/state", "github.com/tidwall/btreeplus", false},
 		{ours + "fsm/state", "net/netip", true},

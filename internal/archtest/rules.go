@@ -43,8 +43,8 @@ var Rules = map[string]Rule{
 		Pure:  true,
 	},
 	"fsm/state": {
-		Why:   "the lock rules over a transactional store",
-		Ours:  []string{"", "fsm/state/..."},
+		Why:   "the lock rules over a transactional store; answers are kept in the log's form",
+		Ours:  []string{"", "fsm/command", "fsm/state/..."},
 		Third: []string{"google.golang.org/protobuf", "github.com/tidwall/btree"},
 		Pure:  true,
 	},

@@ -32,27 +32,27 @@ var ports struct {
 
 // FreePort returns a TCP port on which nothing listens and that no other test
 // will be given.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	return FreePorts(t, 1)[0]
+func FreePort(tb testing.TB) int {
+	tb.Helper()
+	return FreePorts(tb, 1)[0]
 }
 
 // FreeAddr returns "127.0.0.1:port" with a port of [FreePort].
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(t)))
+func FreeAddr(tb testing.TB) string {
+	tb.Helper()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort(tb)))
 }
 
 // FreePorts returns n different ports as [FreePort] does.
-func FreePorts(t testing.TB, n int) []int {
-	t.Helper()
+func FreePorts(tb testing.TB, n int) []int {
+	tb.Helper()
 	ports.Lock()
 	defer ports.Unlock()
 	out := make([]int, 0, n)
 	for len(out) < n {
 		if ports.next >= ports.end {
 			if err := claimBlock(); err != nil {
-				t.Fatalf("find free ports: %v", err)
+				tb.Fatalf("find free ports: %v", err)
 			}
 		}
 		port := ports.next

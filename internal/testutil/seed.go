@@ -16,25 +16,25 @@ const SeedEnv = "LOCKCLUSTER_SEED"
 // Seed returns the seed for a random test: a fresh one, or the one in
 // LOCKCLUSTER_SEED. It is logged with the command that repeats the run, and
 // again when the test fails.
-func Seed(t testing.TB) int64 {
-	t.Helper()
+func Seed(tb testing.TB) int64 {
+	tb.Helper()
 	seed, err := seedFrom(os.Getenv(SeedEnv))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Logf("seed %d; repeat with: %s", seed, repeatCommand(t.Name(), seed))
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("failed with seed %d; repeat with: %s", seed, repeatCommand(t.Name(), seed))
+	tb.Logf("seed %d; repeat with: %s", seed, repeatCommand(tb.Name(), seed))
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("failed with seed %d; repeat with: %s", seed, repeatCommand(tb.Name(), seed))
 		}
 	})
 	return seed
 }
 
 // Rand returns a random source that begins at [Seed].
-func Rand(t testing.TB) *rand.Rand {
-	t.Helper()
-	return rand.New(rand.NewPCG(uint64(Seed(t)), 0))
+func Rand(tb testing.TB) *rand.Rand {
+	tb.Helper()
+	return rand.New(rand.NewPCG(uint64(Seed(tb)), 0))
 }
 
 // seedFrom reads the environment's value; without one it draws a seed.

@@ -16,8 +16,8 @@ const (
 // the test at once when that takes longer than timeout. An error says in the
 // failure what was still missing, so prefer it where there is something to
 // say. Inside a testing/synctest bubble the wait is in virtual time.
-func WaitFor[C func() bool | func() error](t testing.TB, timeout time.Duration, cond C) {
-	t.Helper()
+func WaitFor[C func() bool | func() error](tb testing.TB, timeout time.Duration, cond C) {
+	tb.Helper()
 	deadline := time.Now().Add(timeout)
 	pause := waitPauseFirst
 	for {
@@ -27,9 +27,9 @@ func WaitFor[C func() bool | func() error](t testing.TB, timeout time.Duration, 
 			return
 		case time.Now().Before(deadline):
 		case err != nil:
-			t.Fatalf("not true within %v: %v", timeout, err)
+			tb.Fatalf("not true within %v: %v", timeout, err)
 		default:
-			t.Fatalf("not true within %v", timeout)
+			tb.Fatalf("not true within %v", timeout)
 		}
 		time.Sleep(pause)
 		pause = min(2*pause, waitPauseMax)
