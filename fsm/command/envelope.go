@@ -1,0 +1,140 @@
+package command
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command/logpb"
+)
+
+// The envelope: magic (1 byte), version (1 byte), payload length (4 bytes, big
+// endian), CRC32C of version, length and payload (4 bytes), payload.
+const (
+	envelopeMagic   = 0xA9 // persisted; changing it makes every log unreadable
+	envelopeVersion = 1    // 1: first version, payload is a logpb.Entry
+	envelopeSize    = 10
+)
+
+// EntrySizeMax bounds one log entry. A single command may carry one value of
+// the largest size; a group commit of several stays far below.
+const EntrySizeMax = 64 << 20
+
+// ErrCorrupt marks an entry that cannot be trusted: bad checksum, unknown
+// version or type. A node that reads one must halt.
+var ErrCorrupt = errors.New("log entry is corrupt or from a newer version")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Entry is the decoded payload of one log entry.
+type Entry struct {
+	Time     time.Time // the leader's wall time, millisecond precision
+	Commands []Command
+}
+
+// Command is one request of an entry.
+type Command struct {
+	ID      lockcluster.RequestID
+	Request lockcluster.Request
+}
+
+// EncodeEntry puts commands that [EncodeCommand] has encoded into one log entry.
+func EncodeEntry(now time.Time, commands [][]byte) ([]byte, error) {
+	size := envelopeSize + 16
+	for _, c := range commands {
+		size += len(c) + 8
+	}
+	if size > EntrySizeMax {
+		return nil, fmt.Errorf("%w: a log entry of %d bytes exceeds %d", lockcluster.ErrInvalid, size, EntrySizeMax)
+	}
+	b := make([]byte, envelopeSize, size)
+	b = protowire.AppendTag(b, 1, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(now.UnixMilli()))
+	for _, c := range commands {
+		b = protowire.AppendTag(b, 2, protowire.BytesType)
+		b = protowire.AppendBytes(b, c)
+	}
+	b[0], b[1] = envelopeMagic, envelopeVersion
+	binary.BigEndian.PutUint32(b[2:6], uint32(len(b)-envelopeSize))
+	binary.BigEndian.PutUint32(b[6:10], envelopeSum(b))
+	return b, nil
+}
+
+func envelopeSum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[1:6], castagnoli), castagnoli, b[envelopeSize:])
+}
+
+// DecodeEntry verifies and decodes what [EncodeEntry] made. Every error wraps
+// [ErrCorrupt].
+func DecodeEntry(b []byte) (Entry, error) {
+	switch {
+	case len(b) < envelopeSize:
+		return Entry{}, fmt.Errorf("%w: %d bytes are too few for an envelope", ErrCorrupt, len(b))
+	case b[0] != envelopeMagic:
+		return Entry{}, fmt.Errorf("%w: magic 0x%02x", ErrCorrupt, b[0])
+	case b[1] != envelopeVersion:
+		return Entry{}, fmt.Errorf("%w: envelope version %d, this build knows %d", ErrCorrupt, b[1], envelopeVersion)
+	case int64(binary.BigEndian.Uint32(b[2:6])) != int64(len(b)-envelopeSize):
+		return Entry{}, fmt.Errorf("%w: length field does not match", ErrCorrupt)
+	case binary.BigEndian.Uint32(b[6:10]) != envelopeSum(b):
+		return Entry{}, fmt.Errorf("%w: checksum mismatch", ErrCorrupt)
+	}
+	var pb logpb.Entry
+	if err := proto.Unmarshal(b[envelopeSize:], &pb); err != nil {
+		return Entry{}, fmt.Errorf("%w: %v", ErrCorrupt, err)
+	}
+	if len(pb.ProtoReflect().GetUnknown()) > 0 {
+		return Entry{}, fmt.Errorf("%w: unknown entry field", ErrCorrupt)
+	}
+	entry := Entry{Time: time.UnixMilli(pb.GetTimeUnixMs()).UTC(), Commands: make([]Command, 0, len(pb.GetCommands()))}
+	for i, c := range pb.GetCommands() {
+		cmd, err := commandFromPB(c)
+		if err != nil {
+			return Entry{}, fmt.Errorf("%w: command %d: %v", ErrCorrupt, i, err)
+		}
+		entry.Commands = append(entry.Commands, cmd)
+	}
+	return entry, nil
+}
+
+// EncodeCommand encodes one request for [EncodeEntry] or for forwarding.
+func EncodeCommand(id lockcluster.RequestID, req lockcluster.Request) ([]byte, error) {
+	pb, err := commandToPB(req)
+	if err != nil {
+		return nil, err
+	}
+	pb.ClientId, pb.Sequence, pb.AckedBelow = id.ClientID, id.Sequence, id.AckedBelow
+	return marshal.Marshal(pb)
+}
+
+// DecodeCommand decodes what [EncodeCommand] made.
+func DecodeCommand(b []byte) (Command, error) {
+	var pb logpb.Command
+	if err := proto.Unmarshal(b, &pb); err != nil {
+		return Command{}, fmt.Errorf("decode command: %w", err)
+	}
+	return commandFromPB(&pb)
+}
+
+// EncodeResult encodes an answer, for remembering and forwarding it.
+func EncodeResult(r lockcluster.Result) ([]byte, error) {
+	return marshal.Marshal(resultToPB(r))
+}
+
+// DecodeResult decodes what [EncodeResult] made.
+func DecodeResult(b []byte) (lockcluster.Result, error) {
+	var pb logpb.Result
+	if err := proto.Unmarshal(b, &pb); err != nil {
+		return lockcluster.Result{}, fmt.Errorf("decode result: %w", err)
+	}
+	return resultFromPB(&pb), nil
+}
+
+// marshal makes equal messages equal bytes, which the state hash relies on.
+var marshal = proto.MarshalOptions{Deterministic: true}

@@ -1,0 +1,154 @@
+package state
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/state/statepb"
+)
+
+// Env is what the rules may know about the log entry they decide.
+type Env struct {
+	Index uint64    // log index of the entry
+	Term  uint64    // term of the entry
+	Now   time.Time // the leader's wall time, for display and for the age of remembered answers
+}
+
+// LeaseChange tells the leader's timers that a lease was set or is gone.
+type LeaseChange struct {
+	Lease
+	Armed bool // false: the record no longer expires
+}
+
+// Lease is a record that expires.
+type Lease struct {
+	Namespace string
+	Space     lockcluster.Space
+	Key       string
+	TTL       time.Duration
+	Epoch     uint64
+}
+
+// Applier decides the commands of one log entry, in order, in one store
+// transaction. It is for one goroutine and one entry: [Begin], any number of
+// [Applier.Do], [Applier.End].
+type Applier struct {
+	tx      Tx
+	env     Env
+	meta    *statepb.MetaRecord
+	books   *statepb.RequestMetaRecord
+	changes []LeaseChange
+}
+
+// Begin opens an entry. The first epoch of fencing tokens is 1.
+func Begin(tx Tx, env Env) *Applier {
+	a := &Applier{tx: tx, env: env, meta: &statepb.MetaRecord{}, books: &statepb.RequestMetaRecord{}}
+	if !get(tx, keyMeta, a.meta) {
+		a.meta.TokenEpoch = 1
+	}
+	get(tx, keyRequestMeta, a.books)
+	return a
+}
+
+// End writes the counters and returns the leases that the entry changed.
+func (a *Applier) End() []LeaseChange {
+	putIfChanged(a.tx, keyMeta, a.meta)
+	putIfChanged(a.tx, keyRequestMeta, a.books)
+	return a.changes
+}
+
+func putIfChanged(tx Tx, key string, m proto.Message) {
+	b := encode(m)
+	if old, ok := tx.Get(key); !ok && len(b) == 0 || ok && string(old) == string(b) {
+		return
+	}
+	tx.Put(key, b)
+}
+
+// Do decides one command. The answer carries the entry's log index.
+func (a *Applier) Do(id lockcluster.RequestID, req lockcluster.Request) lockcluster.Result {
+	if id.IsZero() {
+		return a.decide(req)
+	}
+	if err := validateRequestID(id); err != nil {
+		return a.invalid(err)
+	}
+	return a.once(id, func() lockcluster.Result { return a.decide(req) })
+}
+
+func (a *Applier) decide(req lockcluster.Request) lockcluster.Result {
+	if err := Validate(req); err != nil {
+		return a.invalid(err)
+	}
+	var res lockcluster.Result
+	switch r := req.(type) {
+	case lockcluster.Txn:
+		res = a.txn(r)
+	case lockcluster.Expire:
+		res = a.expire(r)
+	case lockcluster.Import:
+		res = a.importRecords(r)
+	case lockcluster.RegisterNode:
+		res = a.registerNode(r)
+	case lockcluster.Checkpoint:
+		res = lockcluster.Result{Status: lockcluster.StatusApplied}
+	case lockcluster.BumpEpoch:
+		a.meta.TokenEpoch++
+		res = lockcluster.Result{Status: lockcluster.StatusApplied, Token: lockcluster.Token{Epoch: a.meta.TokenEpoch, Counter: a.meta.TokenCounter}}
+	default:
+		res = a.mutate(req)
+	}
+	res.Index = a.env.Index
+	return res
+}
+
+// mutate decides the requests that may also stand in a transaction.
+func (a *Applier) mutate(req lockcluster.Request) lockcluster.Result {
+	switch r := req.(type) {
+	case lockcluster.Acquire:
+		return a.acquire(r)
+	case lockcluster.Release:
+		return a.release(r)
+	case lockcluster.ReleaseByPull:
+		return a.releaseByPull(r)
+	case lockcluster.LockCommand:
+		return a.lockCommand(r)
+	case lockcluster.UnlockCommand:
+		return a.unlockCommand(r)
+	case lockcluster.PutDocument:
+		return a.putDocument(r)
+	case lockcluster.DeleteDocument:
+		return a.deleteDocument(r)
+	case lockcluster.SetTTL:
+		return a.setTTL(r)
+	}
+	panic(fmt.Sprintf("request type %T reached the rules", req))
+}
+
+func (a *Applier) invalid(err error) lockcluster.Result {
+	return lockcluster.Result{Status: lockcluster.StatusInvalid, Index: a.env.Index, Text: err.Error()}
+}
+
+func (a *Applier) nextToken() lockcluster.Token {
+	a.meta.TokenCounter++
+	return lockcluster.Token{Epoch: a.meta.TokenEpoch, Counter: a.meta.TokenCounter}
+}
+
+// arm notes that a record expires ttl after now, and returns its lease epoch.
+// Lease epochs are never used twice, so that a late Expire cannot hit a
+// successor.
+func (a *Applier) arm(space lockcluster.Space, ns, key string, ttl time.Duration) uint64 {
+	a.meta.LeaseCounter++
+	epoch := a.meta.LeaseCounter
+	a.tx.Put(leaseKey(space, ns, key), encode(&statepb.LeaseRecord{TtlNs: int64(ttl), LeaseEpoch: epoch}))
+	a.changes = append(a.changes, LeaseChange{Lease: Lease{ns, space, key, ttl, epoch}, Armed: true})
+	return epoch
+}
+
+func (a *Applier) disarm(space lockcluster.Space, ns, key string) {
+	a.tx.Delete(leaseKey(space, ns, key))
+	a.changes = append(a.changes, LeaseChange{Lease: Lease{Namespace: ns, Space: space, Key: key}})
+}

@@ -1,0 +1,159 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/state/statepb"
+)
+
+func (a *Applier) acquire(r lockcluster.Acquire) lockcluster.Result {
+	ns, text := r.Key.Namespace, r.Key.Text()
+	if held := GetLock(a.tx, ns, text); held != nil {
+		if !held.Owner.Same(r.Owner) {
+			return lockcluster.Result{Status: lockcluster.StatusHeld, Lock: held, Token: held.Token}
+		}
+		if held.Kind == lockcluster.KindLeased && r.TTL > 0 {
+			a.renew(held, r)
+		}
+		return lockcluster.Result{Status: lockcluster.StatusAlreadyHeld, Lock: held, Token: held.Token}
+	}
+	if other := a.otherHost(ns, r.Key.Repo, r.Owner.Host); other != "" {
+		return lockcluster.Result{Status: lockcluster.StatusHostConflict, Text: fmt.Sprintf(
+			"repository %s is locked from VCS host %s in namespace %s; %s needs a namespace of its own",
+			r.Key.Repo, other, ns, r.Owner.Host)}
+	}
+	lock := a.grant(r)
+	return lockcluster.Result{Status: lockcluster.StatusGranted, Lock: lock, Token: lock.Token}
+}
+
+// grant stores the lock and all its index records; the key must be free.
+func (a *Applier) grant(r lockcluster.Acquire) *lockcluster.Lock {
+	ns, text := r.Key.Namespace, r.Key.Text()
+	lock := &lockcluster.Lock{
+		Key: r.Key, Kind: kindOf(r), Owner: r.Owner, User: r.User, Priority: r.Priority, Token: a.nextToken(),
+		AcquiredAt: r.AcquiredAt, TTL: r.TTL, Revision: a.env.Index, Value: r.Value,
+	}
+	if lock.Priority == 0 {
+		lock.Priority = lockcluster.PriorityNormal
+	}
+	if lock.AcquiredAt.IsZero() {
+		lock.AcquiredAt = a.env.Now
+	}
+	if r.TTL > 0 {
+		lock.RenewedAt = a.env.Now
+		lock.LeaseEpoch = a.arm(lockcluster.SpaceLock, ns, text, r.TTL)
+	}
+	a.tx.Put(lockKey(ns, text), encode(lockRecord(lock)))
+	if lock.Owner.Pull > 0 {
+		a.tx.Put(pullPrefix(ns, r.Key.Repo, lock.Owner.Pull)+text, nil)
+	}
+	a.bindHost(ns, r.Key.Repo, lock.Owner.Host, +1)
+	a.meta.Locks++
+	return lock
+}
+
+func kindOf(r lockcluster.Acquire) lockcluster.Kind {
+	switch {
+	case r.Owner.ID == "":
+		return lockcluster.KindPull
+	case r.TTL > 0:
+		return lockcluster.KindLeased
+	}
+	return lockcluster.KindHeld
+}
+
+// renew starts the lease of held anew with the TTL that r asks for.
+func (a *Applier) renew(held *lockcluster.Lock, r lockcluster.Acquire) {
+	ns, text := held.Key.Namespace, held.Key.Text()
+	held.TTL, held.RenewedAt, held.Revision = r.TTL, a.env.Now, a.env.Index
+	held.LeaseEpoch = a.arm(lockcluster.SpaceLock, ns, text, r.TTL)
+	a.tx.Put(lockKey(ns, text), encode(lockRecord(held)))
+}
+
+// otherHost returns the VCS host that repo is bound to if that is not host.
+// A lock key has no host, as in Atlantis; binding the repository name to one
+// host while it holds locks keeps equal names on two hosts apart.
+func (a *Applier) otherHost(ns, repo, host string) string {
+	var rec statepb.RepoRecord
+	if host == "" || !get(a.tx, repoKey(ns, repo), &rec) || string(rec.GetHost()) == host {
+		return ""
+	}
+	return string(rec.GetHost())
+}
+
+func (a *Applier) bindHost(ns, repo, host string, delta int) {
+	if host == "" {
+		return
+	}
+	var rec statepb.RepoRecord
+	get(a.tx, repoKey(ns, repo), &rec)
+	if rec.Hosted > 0 && string(rec.Host) != host || delta < 0 && rec.Hosted == 0 {
+		panic("repository is bound to another host, or to none")
+	}
+	rec.Host = []byte(host)
+	rec.Hosted = uint64(int64(rec.Hosted) + int64(delta))
+	if rec.Hosted == 0 {
+		a.tx.Delete(repoKey(ns, repo))
+		return
+	}
+	a.tx.Put(repoKey(ns, repo), encode(&rec))
+}
+
+func (a *Applier) release(r lockcluster.Release) lockcluster.Result {
+	held := GetLock(a.tx, r.Namespace, r.Text)
+	if held == nil {
+		return lockcluster.Result{Status: lockcluster.StatusNotFound}
+	}
+	if !guardMatches(r.Guard, held) {
+		return lockcluster.Result{Status: lockcluster.StatusNotHolder, Lock: held, Token: held.Token}
+	}
+	a.remove(held)
+	return lockcluster.Result{Status: lockcluster.StatusReleased, Lock: held, Token: held.Token}
+}
+
+func guardMatches(g lockcluster.Guard, held *lockcluster.Lock) bool {
+	return (g.Owner == nil || g.Owner.Same(held.Owner)) &&
+		(g.Pull == 0 || held.Owner.ID == "" && g.Pull == held.Owner.Pull) &&
+		(g.Token.IsZero() || g.Token == held.Token) &&
+		(g.Revision == 0 || g.Revision == held.Revision)
+}
+
+// remove deletes the lock and all its index records.
+func (a *Applier) remove(held *lockcluster.Lock) {
+	ns, text := held.Key.Namespace, held.Key.Text()
+	if a.meta.Locks == 0 {
+		panic("more locks removed than granted")
+	}
+	a.tx.Delete(lockKey(ns, text))
+	if held.Owner.Pull > 0 {
+		a.tx.Delete(pullPrefix(ns, held.Key.Repo, held.Owner.Pull) + text)
+	}
+	if held.TTL > 0 {
+		a.disarm(lockcluster.SpaceLock, ns, text)
+	}
+	a.bindHost(ns, held.Key.Repo, held.Owner.Host, -1)
+	a.meta.Locks--
+}
+
+func (a *Applier) releaseByPull(r lockcluster.ReleaseByPull) lockcluster.Result {
+	prefix := pullPrefix(r.Namespace, r.Repo, r.Pull)
+	var texts []string
+	a.tx.Scan(prefix, "", func(key string, _ []byte) bool {
+		texts = append(texts, key[len(prefix):])
+		return true
+	})
+	res := lockcluster.Result{Status: lockcluster.StatusReleased}
+	for _, text := range texts {
+		held := GetLock(a.tx, r.Namespace, text)
+		if held == nil {
+			panic("pull index without its lock")
+		}
+		if r.Host != "" && held.Owner.Host != "" && r.Host != held.Owner.Host {
+			continue
+		}
+		a.remove(held)
+		res.Locks = append(res.Locks, *held)
+	}
+	return res
+}
