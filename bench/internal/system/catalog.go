@@ -2,6 +2,7 @@ package system
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 )
@@ -15,24 +16,31 @@ func All(ours Ours) []System {
 	return append(systems, atomic, asAtlantis, NewBolt())
 }
 
-// Select picks systems by a comma-separated list of names; "all" stands for
-// every one.
+// Select picks systems by a comma-separated list of names, in which * stands
+// for any text; "all" is every one.
 func Select(all []System, list string) ([]System, error) {
 	if list == "all" {
-		return all, nil
-	}
-	var names []string
-	for _, s := range all {
-		names = append(names, s.Name())
+		list = "*"
 	}
 	var picked []System
-	for name := range strings.SplitSeq(list, ",") {
-		i := slices.Index(names, strings.TrimSpace(name))
-		if i < 0 {
-			return nil, fmt.Errorf("system %q: there are %s, or all", name, strings.Join(names, ", "))
+	for pattern := range strings.SplitSeq(list, ",") {
+		found := false
+		for _, s := range all {
+			match, err := path.Match(strings.TrimSpace(pattern), s.Name())
+			if err != nil {
+				return nil, fmt.Errorf("system %q: %w", pattern, err)
+			}
+			found = found || match
+			if match && !slices.Contains(picked, s) {
+				picked = append(picked, s)
+			}
 		}
-		if !slices.Contains(picked, all[i]) {
-			picked = append(picked, all[i])
+		if !found {
+			var names []string
+			for _, s := range all {
+				names = append(names, s.Name())
+			}
+			return nil, fmt.Errorf("system %q: there are %s, or all", pattern, strings.Join(names, ", "))
 		}
 	}
 	return picked, nil

@@ -3,6 +3,7 @@ package system_test
 import (
 	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,26 @@ func TestLockValueSize(t *testing.T) {
 		if got := len(system.NewLock("acme/infra", path, 12).Value); got != system.ValueSize {
 			t.Errorf("path %s: %d bytes, want %d", path, got, system.ValueSize)
 		}
+	}
+}
+
+// Systems are picked by name or pattern, each once; an unknown name is refused
+// with the known ones.
+func TestSelect(t *testing.T) {
+	all := system.All(system.Ours{})
+	picked, err := system.Select(all, "redis*,etcd,redis")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range picked {
+		names = append(names, s.Name())
+	}
+	if got := strings.Join(names, " "); got != "redis redis-atlantis etcd" {
+		t.Errorf("picked %s", got)
+	}
+	if _, err := system.Select(all, "etcd,mongodb"); err == nil || !strings.Contains(err.Error(), "bbolt-atlantis") {
+		t.Errorf("unknown name: %v", err)
 	}
 }
 
