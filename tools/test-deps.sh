@@ -14,6 +14,7 @@ need() { # need PACKAGE WHY
 
 have redis-server || need redis-server "tests compare our Redis door with the real one"
 have redis-cli || need redis-tools "tests talk to our Redis door with redis-cli"
+have etcd || [ -x /usr/sbin/etcd ] || need etcd-server "the tests of the benchmark start it beside our nodes"
 # Compose matters only where an engine answers; the test says so otherwise.
 if have docker && docker info >/dev/null 2>&1; then
   docker compose version >/dev/null 2>&1 || have docker-compose ||
