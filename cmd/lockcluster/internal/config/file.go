@@ -1,0 +1,150 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// fileSizeMax bounds a configuration file.
+const fileSizeMax = 1 << 20
+
+// readFile returns the settings of a YAML file.
+func readFile(path string) (values, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open configuration: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, fileSizeMax+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read configuration: %w", err)
+	case len(b) > fileSizeMax:
+		return nil, fmt.Errorf("configuration %s is longer than %d bytes", path, fileSizeMax)
+	}
+	var doc yaml.Node
+	dec := yaml.NewDecoder(strings.NewReader(string(b)))
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		return values{}, nil // empty
+	case err != nil:
+		return nil, fmt.Errorf("configuration %s is not YAML: %w", path, err)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("configuration %s: only one YAML document is allowed", path)
+	}
+	v := values{}
+	root := doc.Content[0]
+	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		return v, nil
+	}
+	return v, v.readMapping(path, "", root)
+}
+
+// readMapping reads the keys of one mapping; prefix is the path to it.
+func (v values) readMapping(path, prefix string, n *yaml.Node) error {
+	if n.Kind != yaml.MappingNode {
+		return fmt.Errorf("%s:%d: %swant keys with values, got %s", path, n.Line, label(strings.TrimSuffix(prefix, ".")), describe(n))
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		name := prefix + key.Value
+		s := byName(name)
+		if s == nil && isSection(name) {
+			if err := v.readMapping(path, name+".", value); err != nil {
+				return err
+			}
+			continue
+		}
+		if s == nil {
+			return fmt.Errorf("%s:%d: unknown key %q, did you mean %q?", path, key.Line, name, nearest(name, settingNames()))
+		}
+		if _, twice := v[name]; twice {
+			return fmt.Errorf("%s:%d: %s is there twice", path, key.Line, name)
+		}
+		if err := v.setNode(s, value); err != nil {
+			return fmt.Errorf("%s:%d: %s: %w", path, value.Line, name, err)
+		}
+	}
+	return nil
+}
+
+// isSection reports whether settings below name exist.
+func isSection(name string) bool {
+	for _, s := range settings {
+		if strings.HasPrefix(s.name, name+".") {
+			return true
+		}
+	}
+	return false
+}
+
+func label(name string) string {
+	if name == "" {
+		return ""
+	}
+	return name + ": "
+}
+
+// setNode sets a setting from a YAML value of its type.
+func (v values) setNode(s *setting, n *yaml.Node) error {
+	switch {
+	case s.kind == kindBool:
+		if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
+			return fmt.Errorf("want true or false, got %s", describe(n))
+		}
+		return v.setText(s, n.Value)
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!str":
+		return v.setText(s, n.Value)
+	case s.kind == kindMembers && n.Kind == yaml.MappingNode:
+		return v.setParts(s, n, 2)
+	case s.kind != kindText && n.Kind == yaml.SequenceNode:
+		return v.setParts(s, n, 1)
+	}
+	hint := ""
+	if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		hint = "; put it in quotes"
+	}
+	return fmt.Errorf("want text, got %s%s", describe(n), hint)
+}
+
+// setParts joins a list ("a", "b" to "a,b"), or with step 2 a mapping ("a: b"
+// to "a=b").
+func (v values) setParts(s *setting, n *yaml.Node, step int) error {
+	var parts []string
+	for i, part := range n.Content {
+		if part.Kind != yaml.ScalarNode || part.Tag != "!!str" {
+			return fmt.Errorf("want text, got %s", describe(part))
+		}
+		if i%step == 0 {
+			parts = append(parts, part.Value)
+		} else {
+			parts[len(parts)-1] += "=" + part.Value
+		}
+	}
+	return v.setText(s, strings.Join(parts, ","))
+}
+
+// describe names what a value is.
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return "an alias"
+	}
+	switch n.Tag {
+	case "!!null":
+		return "nothing"
+	case "!!bool", "!!int", "!!float":
+		return strings.TrimPrefix(n.Tag, "!!") + " " + n.Value
+	}
+	return fmt.Sprintf("%q", n.Value)
+}
