@@ -1,0 +1,89 @@
+package migration
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/lockcluster/lockcluster"
+)
+
+// SourceBolt is the scheme of a BoltDB file in "boltdb:FILE".
+const SourceBolt = "boltdb"
+
+// ParseSource takes apart what --from names: "boltdb:FILE".
+func ParseSource(from string) (scheme, path string, err error) {
+	scheme, path, ok := strings.Cut(from, ":")
+	if !ok || scheme != SourceBolt || path == "" {
+		return "", "", fmt.Errorf("%w: the source to import from is written boltdb:FILE, e.g. boltdb:/var/lib/atlantis/atlantis.db", lockcluster.ErrInvalid)
+	}
+	return scheme, path, nil
+}
+
+// BoltImport says what to import from a BoltDB file, and how.
+type BoltImport struct {
+	File string
+	PlanOptions
+	// DryRun only reads the file and reports what it holds. It asks nothing of
+	// the cluster and writes no quarantine.
+	DryRun bool
+	// QuarantineDir is where the bytes of records that are not imported are
+	// kept, readable by this user only. Empty: they are kept nowhere but in
+	// the source.
+	QuarantineDir string
+	// TempDir is where the copy is made, which holds secrets and is removed at
+	// the end. Empty: the system's directory for temporary files.
+	TempDir string
+	// Progress: see [Importer.Progress].
+	Progress func(done, total int)
+}
+
+// ImportBolt imports an atlantis.db, which Atlantis may have open, into a
+// cluster (nil for a dry run). The source is only ever read.
+//
+// The report is nil when nothing could be read. [Report.Complete] tells
+// whether a person has to look at it.
+func ImportBolt(ctx context.Context, cluster Doer, o BoltImport) (*Report, error) {
+	plan, c, err := planBolt(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	var r *Report
+	if o.DryRun {
+		r = plan.DryRun()
+	} else {
+		if o.QuarantineDir != "" {
+			if err := plan.WriteQuarantine(o.QuarantineDir); err != nil {
+				return nil, err
+			}
+		}
+		r, err = Importer{Cluster: cluster, Progress: o.Progress}.Import(ctx, plan)
+	}
+	r.Source = SourceBolt + ":" + o.File
+	r.SourceSHA256, r.SourceTxid = c.SHA256, c.Txid
+	if err != nil {
+		return r, err
+	}
+	if r.SourceSHA256After, err = hashFile(o.File); err != nil {
+		return r, fmt.Errorf("everything is imported, but the source cannot be read any more: %w", err)
+	}
+	return r, nil
+}
+
+// planBolt copies, reads and plans; the copy is gone when it returns.
+func planBolt(ctx context.Context, o BoltImport) (plan *Plan, c *Copy, err error) {
+	if c, err = CopyBolt(ctx, o.File, o.TempDir); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if rm := c.Close(); rm != nil && err == nil {
+			err = fmt.Errorf("remove the copy, which holds secrets: %w", rm)
+		}
+	}()
+	src, err := ReadBolt(c)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", o.File, err)
+	}
+	plan, err = BuildPlan(src, o.PlanOptions)
+	return plan, c, err
+}
