@@ -7,21 +7,26 @@ import (
 	"github.com/lockcluster/lockcluster/fsm/state/statepb"
 )
 
-func (a *Applier) acquire(r lockcluster.Acquire) lockcluster.Result {
+// acquire decides r; renews says whether it may renew a lease that its owner
+// has already.
+func (a *Applier) acquire(r lockcluster.Acquire, renews bool) lockcluster.Result {
 	ns, text := r.Key.Namespace, r.Key.Text()
-	if held := GetLock(a.tx, ns, text); held != nil {
-		if !held.Owner.Same(r.Owner) {
-			return lockcluster.Result{Status: lockcluster.StatusHeld, Lock: held, Token: held.Token}
-		}
-		if held.Kind == lockcluster.KindLeased && r.TTL > 0 {
-			a.renew(held, r)
-		}
-		return lockcluster.Result{Status: lockcluster.StatusAlreadyHeld, Lock: held, Token: held.Token}
+	held := GetLock(a.tx, ns, text)
+	if held != nil && !held.Owner.Same(r.Owner) {
+		return lockcluster.Result{Status: lockcluster.StatusHeld, Lock: held, Token: held.Token}
 	}
-	if other := a.otherHost(ns, r.Key.Repo, r.Owner.Host); other != "" {
+	// Also where the lock is held already: a pull whose host is not known
+	// equals the pulls of that number on every host.
+	if other := a.otherHost(ns, r.Key.Repo, r.Owner.Host); other != "" && (held == nil || r.Owner.ID == "") {
 		return lockcluster.Result{Status: lockcluster.StatusHostConflict, Text: fmt.Sprintf(
 			"repository %s is locked from VCS host %s in namespace %s; %s needs a namespace of its own",
 			r.Key.Repo, other, ns, r.Owner.Host)}
+	}
+	if held != nil {
+		if renews && held.Kind == lockcluster.KindLeased && r.TTL > 0 {
+			a.renew(held, r)
+		}
+		return lockcluster.Result{Status: lockcluster.StatusAlreadyHeld, Lock: held, Token: held.Token}
 	}
 	lock := a.grant(r)
 	return lockcluster.Result{Status: lockcluster.StatusGranted, Lock: lock, Token: lock.Token}

@@ -88,7 +88,7 @@ func (a *Applier) importRecords(r lockcluster.Import) lockcluster.Result {
 	}
 	for _, l := range r.Locks {
 		l.Key.Namespace = r.Namespace
-		add(a.acquire(l))
+		add(a.acquire(l, false))
 	}
 	for _, c := range r.CommandLocks {
 		c.Namespace = r.Namespace
