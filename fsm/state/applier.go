@@ -40,12 +40,13 @@ type Applier struct {
 	env     Env
 	meta    *statepb.MetaRecord
 	books   *statepb.RequestMetaRecord
+	limits  limits
 	changes []LeaseChange
 }
 
 // Begin opens an entry. The first epoch of fencing tokens is 1.
 func Begin(tx Tx, env Env) *Applier {
-	a := &Applier{tx: tx, env: env, meta: &statepb.MetaRecord{}, books: &statepb.RequestMetaRecord{}}
+	a := &Applier{tx: tx, env: env, limits: standardLimits(), meta: &statepb.MetaRecord{}, books: &statepb.RequestMetaRecord{}}
 	if !get(tx, keyMeta, a.meta) {
 		a.meta.TokenEpoch = 1
 	}
@@ -109,7 +110,7 @@ func (a *Applier) decide(req lockcluster.Request) lockcluster.Result {
 func (a *Applier) mutate(req lockcluster.Request) lockcluster.Result {
 	switch r := req.(type) {
 	case lockcluster.Acquire:
-		return a.acquire(r)
+		return a.acquire(r, true)
 	case lockcluster.Release:
 		return a.release(r)
 	case lockcluster.ReleaseByPull:

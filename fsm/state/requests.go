@@ -10,24 +10,35 @@ import (
 	"github.com/lockcluster/lockcluster/fsm/state/statepb"
 )
 
-// How long answers are remembered. An answer goes when its client has
-// acknowledged it (RIFL, Lee et al., SOSP 2015), or when it is older than
-// answerAgeMin by the leaders' wall clocks and not among the answersMin newest.
-// Past the hard bounds the oldest go whatever their age, but never the
-// answersMin newest.
-const (
-	answerAgeMin      = 24 * time.Hour
-	answersMin        = 100_000
-	answersMax        = 1_000_000
-	answersSizeMax    = 512 << 20
-	clientsMax        = 200_000
-	evictionsPerEntry = 16 // per command, so that one entry never does much extra work
+// limits say how long answers are remembered. An answer goes when its client
+// has acknowledged it (RIFL, Lee et al., SOSP 2015), or when it is older than
+// ageMin by the leaders' wall clocks and not among the newest answersMin. Past
+// answersMax the oldest go whatever their age; past sizeMax whatever their
+// number too, because memory is the one bound that cannot give way.
+//
+// The limits decide what the state is, so they are part of the log's contract:
+// every node must have the same. Only tests of this package set others.
+type limits struct {
+	ageMin     time.Duration
+	answersMin uint64
+	answersMax uint64
+	sizeMax    uint64 // bytes of remembered answers
+	clientsMax uint64
+	// evictions bounds how many answers and clients one command drops, so that
+	// no command does much extra work; drops does so for acknowledged answers.
+	evictions int
+	drops     int
 	// ackedStep is how far a client's acknowledgement must move before its
 	// answers are dropped: it saves a write per request.
-	ackedStep = 32
-	// dropsPerCommand bounds how many acknowledged answers one command drops.
-	dropsPerCommand = 1024
-)
+	ackedStep uint64
+}
+
+func standardLimits() limits {
+	return limits{
+		ageMin: 24 * time.Hour, answersMin: 100_000, answersMax: 1_000_000, sizeMax: 512 << 20,
+		clientsMax: 200_000, evictions: 16, drops: 1024, ackedStep: 32,
+	}
+}
 
 // once returns the remembered answer of id, or lets decide answer and
 // remembers that.
@@ -79,7 +90,7 @@ func (a *Applier) remember(id lockcluster.RequestID, key string, res lockcluster
 // acknowledge drops the answers that the client will never ask for again.
 func (a *Applier) acknowledge(id lockcluster.RequestID, client *statepb.ClientRecord, known bool) {
 	acked := min(id.AckedBelow, id.Sequence)
-	if acked < client.AckedBelow+ackedStep {
+	if acked < client.AckedBelow+a.limits.ackedStep {
 		return
 	}
 	prefix := answerPrefix(id.ClientID)
@@ -89,7 +100,7 @@ func (a *Applier) acknowledge(id lockcluster.RequestID, client *statepb.ClientRe
 		if seq >= acked {
 			return false
 		}
-		if len(keys) == dropsPerCommand {
+		if len(keys) == a.limits.drops {
 			acked = seq // the rest goes with a later command
 			return false
 		}
@@ -130,9 +141,11 @@ func (a *Applier) forget(key string) {
 
 // evict drops the oldest answers and clients that need not be kept.
 func (a *Applier) evict() {
-	deadline := a.books.ClockUnixMs - answerAgeMin.Milliseconds()
-	for range evictionsPerEntry {
-		if a.books.Count <= answersMin {
+	l := &a.limits
+	deadline := a.books.ClockUnixMs - l.ageMin.Milliseconds()
+	for range l.evictions {
+		large := a.books.SizeBytes > l.sizeMax && a.books.Count > 1 // the newest always stays
+		if a.books.Count <= l.answersMin && !large {
 			break
 		}
 		_, key := a.oldest(tableAnswerOrder)
@@ -140,13 +153,12 @@ func (a *Applier) evict() {
 		if !get(a.tx, string(key), &rec) {
 			panic("answer order without its answer")
 		}
-		over := a.books.Count > answersMax || a.books.SizeBytes > answersSizeMax
-		if !over && rec.GetTimeUnixMs() > deadline {
+		if !large && a.books.Count <= l.answersMax && rec.GetTimeUnixMs() > deadline {
 			break
 		}
 		a.forget(string(key))
 	}
-	for range evictionsPerEntry {
+	for range l.evictions {
 		if a.books.Clients == 0 {
 			break
 		}
@@ -155,7 +167,7 @@ func (a *Applier) evict() {
 		if !known {
 			panic("client order without its client")
 		}
-		if a.books.Clients <= clientsMax && client.GetTimeUnixMs() > deadline {
+		if a.books.Clients <= l.clientsMax && client.GetTimeUnixMs() > deadline {
 			break
 		}
 		a.tx.Delete(orderKey)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lockcluster/lockcluster"
 )
@@ -56,7 +57,12 @@ func Validate(req lockcluster.Request) error {
 		return validateImport(r)
 	case lockcluster.RegisterNode:
 		return validateNode(r)
-	case lockcluster.Checkpoint, lockcluster.BumpEpoch:
+	case lockcluster.BumpEpoch:
+		if len(r.Reason) > lockcluster.NameSizeMax || !utf8.ValidString(r.Reason) {
+			return fmt.Errorf("%w: the reason of a new epoch is UTF-8 of at most %d bytes", lockcluster.ErrInvalid, lockcluster.NameSizeMax)
+		}
+		return nil
+	case lockcluster.Checkpoint:
 		return nil
 	}
 	return fmt.Errorf("%w: unknown request type %T", lockcluster.ErrInvalid, req)
@@ -203,8 +209,8 @@ func validateImport(r lockcluster.Import) error {
 
 func validateNode(r lockcluster.RegisterNode) error {
 	for _, s := range []string{r.NodeID, r.RaftAddr, r.GRPCAddr, r.HTTPAddr, r.RESPAddr, r.Version} {
-		if len(s) > lockcluster.NameSizeMax || strings.ContainsRune(s, 0) {
-			return fmt.Errorf("%w: a node's id, addresses and version have at most %d bytes", lockcluster.ErrInvalid, lockcluster.NameSizeMax)
+		if len(s) > lockcluster.NameSizeMax || strings.ContainsRune(s, 0) || !utf8.ValidString(s) {
+			return fmt.Errorf("%w: a node's id, addresses and version are UTF-8 of at most %d bytes", lockcluster.ErrInvalid, lockcluster.NameSizeMax)
 		}
 	}
 	if r.NodeID == "" {
