@@ -46,7 +46,12 @@ func (c *Copy) Close() error { return os.Remove(c.Path) }
 //
 // Errors: [ErrNotBolt], [ErrTruncated], [ErrDamaged], [ErrBusy], or those of
 // the file system.
-func CopyBolt(ctx context.Context, path, tempDir string) (c *Copy, err error) {
+func CopyBolt(ctx context.Context, path, tempDir string) (*Copy, error) {
+	return copyBolt(ctx, path, tempDir, copyInMemory)
+}
+
+// copyBolt is CopyBolt with files of up to inMemory bytes read in one go.
+func copyBolt(ctx context.Context, path, tempDir string, inMemory int64) (c *Copy, err error) {
 	parent := ctx
 	ctx, cancel := context.WithTimeout(parent, copyTimeout)
 	defer cancel()
@@ -62,7 +67,7 @@ func CopyBolt(ctx context.Context, path, tempDir string) (c *Copy, err error) {
 			err = errors.Join(err, os.Remove(dst.Name()))
 		}
 	}()
-	cp := copier{path: path, dst: dst}
+	cp := copier{path: path, dst: dst, inMemory: inMemory}
 	defer cp.close()
 	for tries := 1; ; tries++ {
 		done, err := cp.try()
@@ -101,10 +106,11 @@ func pause(ctx context.Context, tries int) error {
 
 // copier tries to copy one file until no commit comes in between.
 type copier struct {
-	path string
-	src  *os.File
-	dst  *os.File
-	buf  []byte
+	path     string
+	inMemory int64
+	src      *os.File
+	dst      *os.File
+	buf      []byte
 
 	metas boltMetas
 	size  int64
@@ -196,7 +202,7 @@ func (c *copier) copyAll() error {
 		return err
 	}
 	c.size = info.Size()
-	if c.size <= copyInMemory {
+	if c.size <= c.inMemory {
 		if int64(cap(c.buf)) < c.size {
 			c.buf = make([]byte, c.size)
 		}

@@ -55,9 +55,7 @@ func parseMeta(b []byte) (m boltMeta, ok bool) {
 	}
 	b = b[pageHeaderSize:]
 	ne := binary.NativeEndian
-	sum := fnv.New64a()
-	_, _ = sum.Write(b[:metaSumOffset]) // a hash's Write never fails
-	if ne.Uint32(b) != boltMagic || ne.Uint32(b[4:]) != boltVersion || ne.Uint64(b[metaSumOffset:]) != sum.Sum64() {
+	if ne.Uint32(b) != boltMagic || ne.Uint32(b[4:]) != boltVersion || ne.Uint64(b[metaSumOffset:]) != metaSum(b) {
 		return m, false
 	}
 	m = boltMeta{
@@ -69,6 +67,13 @@ func parseMeta(b []byte) (m boltMeta, ok bool) {
 	}
 	size := m.pageSize
 	return m, size >= pageSizeMin && size <= pageSizeMax && size&(size-1) == 0
+}
+
+// metaSum returns the checksum that belongs to the meta page body b.
+func metaSum(b []byte) uint64 {
+	sum := fnv.New64a()
+	_, _ = sum.Write(b[:metaSumOffset]) // a hash's Write never fails
+	return sum.Sum64()
 }
 
 // boltMetas is the first bytes of both meta pages and the one that counts.

@@ -2,6 +2,7 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -70,20 +71,20 @@ func ImportBolt(ctx context.Context, cluster Doer, o BoltImport) (*Report, error
 	return r, nil
 }
 
-// planBolt copies, reads and plans; the copy is gone when it returns.
-func planBolt(ctx context.Context, o BoltImport) (plan *Plan, c *Copy, err error) {
-	if c, err = CopyBolt(ctx, o.File, o.TempDir); err != nil {
+// planBolt copies, reads and plans. The copy that it returns tells what was
+// copied; its file is gone.
+func planBolt(ctx context.Context, o BoltImport) (*Plan, *Copy, error) {
+	c, err := CopyBolt(ctx, o.File, o.TempDir)
+	if err != nil {
 		return nil, nil, err
 	}
-	defer func() {
-		if rm := c.Close(); rm != nil && err == nil {
-			err = fmt.Errorf("remove the copy, which holds secrets: %w", rm)
-		}
-	}()
 	src, err := ReadBolt(c)
+	if rm := c.Close(); rm != nil {
+		err = errors.Join(err, fmt.Errorf("remove the copy, which holds secrets: %w", rm))
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.File, err)
 	}
-	plan, err = BuildPlan(src, o.PlanOptions)
+	plan, err := BuildPlan(src, o.PlanOptions)
 	return plan, c, err
 }
