@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/fsm/command/logpb"
 )
@@ -61,11 +63,36 @@ func commandToPB(req lockcluster.Request) (*logpb.Command, error) {
 	return pb, nil
 }
 
-// commandFromPB decodes pb. A type it does not know is an error.
+// commandFromPB decodes pb. A type or field it does not know, at any depth, is
+// an error: to apply the rest of a command would be to apply another command.
 func commandFromPB(pb *logpb.Command) (Command, error) {
-	if len(pb.ProtoReflect().GetUnknown()) > 0 {
+	if hasUnknown(pb.ProtoReflect()) {
 		return Command{}, fmt.Errorf("unknown command type or field")
 	}
+	return knownFromPB(pb)
+}
+
+func hasUnknown(m protoreflect.Message) bool {
+	if len(m.GetUnknown()) > 0 {
+		return true
+	}
+	found := false
+	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		switch {
+		case field.Message() == nil:
+		case field.IsList():
+			for list, i := value.List(), 0; i < list.Len() && !found; i++ {
+				found = hasUnknown(list.Get(i).Message())
+			}
+		default:
+			found = hasUnknown(value.Message())
+		}
+		return !found
+	})
+	return found
+}
+
+func knownFromPB(pb *logpb.Command) (Command, error) {
 	req, err := requestFromPB(pb)
 	if err != nil {
 		return Command{}, err
@@ -224,12 +251,12 @@ func txnFromPB(p *logpb.Txn) (lockcluster.Request, error) {
 		})
 	}
 	for _, c := range p.GetRequests() {
-		cmd, err := commandFromPB(c)
+		cmd, err := knownFromPB(c)
 		if err != nil {
 			return nil, err
 		}
-		if !txnMayHold(cmd.Request) {
-			return nil, fmt.Errorf("a transaction holds %T", cmd.Request)
+		if !txnMayHold(cmd.Request) || cmd.ID != (lockcluster.RequestID{}) {
+			return nil, fmt.Errorf("a transaction holds %T or a request id", cmd.Request)
 		}
 		r.Requests = append(r.Requests, cmd.Request)
 	}

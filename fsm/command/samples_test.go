@@ -1,0 +1,90 @@
+package command_test
+
+import (
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+)
+
+// The samples have every field of every log message set; TestSamplesSetEveryField
+// finds one that is forgotten.
+
+var (
+	sampleTime = time.Date(2026, 3, 4, 5, 6, 7, 891234567, time.FixedZone("", 2*3600+30*60))
+	sampleID   = lockcluster.RequestID{ClientID: "0123456789abcdef0123456789abcdef", Sequence: 42, AckedBelow: 40}
+)
+
+func sampleAcquire() lockcluster.Acquire {
+	return lockcluster.Acquire{
+		Key:   lockcluster.Key{Namespace: "db1", Repo: "group/sub/repo", Path: "env/prod", Workspace: "default", Project: "web"},
+		Owner: lockcluster.Owner{Host: "gitlab.example", Repo: "group/sub/repo", Pull: 7, ID: "runner-1"},
+		User:  "jane \xff", Priority: lockcluster.PriorityHigh, TTL: 90 * time.Second, AcquiredAt: sampleTime,
+		Value: []byte("{\"raw\":\"\x00\xff\"}"),
+	}
+}
+
+func samplePut() lockcluster.PutDocument {
+	return lockcluster.PutDocument{
+		Namespace: "default", Key: "group/sub/repo::7", Value: []byte("status"), Condition: lockcluster.PutIfPresent, TTL: time.Hour, KeepTTL: true,
+	}
+}
+
+func sampleLockCommand() lockcluster.LockCommand {
+	return lockcluster.LockCommand{Namespace: "default", Name: "apply", LockedAt: sampleTime, Value: []byte("locked")}
+}
+
+// sampleRequests has one request of each type under the name of its golden file.
+func sampleRequests() map[string]lockcluster.Request {
+	owner := lockcluster.Owner{Host: "github.com", Repo: "org/app", Pull: 3}
+	return map[string]lockcluster.Request{
+		"acquire": sampleAcquire(),
+		"release": lockcluster.Release{
+			Namespace: "default", Text: "org/app/./default/",
+			Guard: lockcluster.Guard{Owner: &owner, Pull: 3, Token: lockcluster.Token{Epoch: 2, Counter: 9}, Revision: 77},
+		},
+		"release-by-pull": lockcluster.ReleaseByPull{Namespace: "default", Repo: "org/app", Pull: 3, Host: "github.com"},
+		"lock-command":    sampleLockCommand(),
+		"unlock-command":  lockcluster.UnlockCommand{Namespace: "default", Name: "apply", Revision: 12},
+		"put-document":    samplePut(),
+		"delete-document": lockcluster.DeleteDocument{Namespace: "default", Key: "k\x00", Revision: 13},
+		"set-ttl":         lockcluster.SetTTL{Namespace: "default", Key: "k", TTL: time.Minute},
+		"txn": lockcluster.Txn{
+			Namespace:  "default",
+			Conditions: []lockcluster.Condition{{Space: lockcluster.SpaceDocument, Key: "k", Revision: 5}},
+			Ranges:     []lockcluster.RangeCondition{{Space: lockcluster.SpaceLock, Prefix: "org/", Digest: []byte("0123456789abcdef")}},
+			Requests:   []lockcluster.Request{sampleAcquire(), samplePut(), lockcluster.UnlockCommand{Namespace: "default", Name: "plan"}},
+		},
+		"expire": lockcluster.Expire{Namespace: "default", Space: lockcluster.SpaceLock, Key: "org/app/./default/", LeaseEpoch: 4, Term: 6},
+		"import": lockcluster.Import{
+			Namespace: "default", Locks: []lockcluster.Acquire{sampleAcquire()},
+			CommandLocks: []lockcluster.LockCommand{sampleLockCommand()}, Documents: []lockcluster.PutDocument{samplePut()},
+		},
+		"register-node": lockcluster.RegisterNode{
+			NodeID: "n1", RaftAddr: "10.0.0.1:7001", GRPCAddr: "10.0.0.1:7101", HTTPAddr: "10.0.0.1:7201", RESPAddr: "10.0.0.1:7301",
+			Version: "v1.2.3", FeatureLevel: 2,
+		},
+		"checkpoint": lockcluster.Checkpoint{},
+		"bump-epoch": lockcluster.BumpEpoch{Reason: "restored"},
+	}
+}
+
+func sampleResult() lockcluster.Result {
+	lock := lockcluster.Lock{
+		Key:   lockcluster.Key{Namespace: "default", Repo: "org/app", Path: ".", Workspace: "default", Project: "p"},
+		Kind:  lockcluster.KindLeased,
+		Owner: lockcluster.Owner{Host: "github.com", Repo: "org/app", Pull: 3, ID: "x"}, User: "jane",
+		Priority: lockcluster.PriorityLow, Token: lockcluster.Token{Epoch: 1, Counter: 2}, AcquiredAt: sampleTime,
+		RenewedAt: sampleTime.Add(time.Second), TTL: time.Minute, LeaseEpoch: 8, Revision: 9, Value: []byte("v"),
+	}
+	return lockcluster.Result{
+		Status: lockcluster.StatusHeld, Index: 100, Lock: &lock, Locks: []lockcluster.Lock{lock},
+		CommandLock: &lockcluster.CommandLock{
+			Namespace: "default", Name: "apply", LockedAt: sampleTime, Token: lockcluster.Token{Epoch: 1, Counter: 3}, Revision: 10, Value: []byte("c"),
+		},
+		Document: &lockcluster.Document{
+			Namespace: "default", Key: "k", Value: []byte("d"), TTL: time.Hour, LeaseEpoch: 11, ArmedAt: sampleTime, Revision: 12,
+		},
+		Token: lockcluster.Token{Epoch: 1, Counter: 4}, Text: "held",
+		Results: []lockcluster.Result{{Status: lockcluster.StatusGranted, Index: 100}},
+	}
+}
