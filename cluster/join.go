@@ -1,0 +1,176 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/lockcluster/lockcluster"
+)
+
+const (
+	joinPause     = 500 * time.Millisecond // between rounds over the endpoints
+	joinTimeout   = 3 * time.Second        // of one call
+	joinHops      = 3                      // leader hints followed in one round
+	removedChecks = 5 * time.Second        // without a leader before asking whether we are a member
+)
+
+// join asks the members of a running cluster to add this node, until one has
+// agreed. It returns an error when the request can never succeed.
+func (n *Node) join(ctx context.Context) error {
+	request, err := json.Marshal(joinRequest{NodeID: n.cfg.NodeID, RaftAddr: n.cfg.RaftAddr})
+	if err != nil {
+		return fmt.Errorf("encode join request: %w", err)
+	}
+	last := errors.New("no endpoint answered")
+	for {
+		for _, endpoint := range n.cfg.Join {
+			reply, err := n.joinAt(ctx, endpoint, request)
+			switch {
+			case err != nil:
+				last = err
+			case reply.Refused != "":
+				return fmt.Errorf("join the cluster at %s: %s", endpoint, reply.Refused)
+			case reply.ClusterID != "":
+				return n.joined(reply.ClusterID)
+			default:
+				last = errors.New(reply.NotNow)
+			}
+		}
+		n.logger.Warn("not joined yet", "endpoints", n.cfg.Join, "err", last)
+		select {
+		case <-time.After(joinPause):
+		case <-ctx.Done():
+			return fmt.Errorf("join the cluster: %w: %w", last, ctx.Err())
+		}
+	}
+}
+
+// joinAt asks one endpoint and follows its hints to the leader.
+func (n *Node) joinAt(ctx context.Context, addr string, request []byte) (reply joinReply, err error) {
+	for range joinHops {
+		callCtx, cancel := context.WithTimeout(ctx, joinTimeout)
+		b, err := n.peers.Join(callCtx, addr, request)
+		cancel()
+		if err != nil {
+			return joinReply{}, err
+		}
+		reply = joinReply{}
+		if err := json.Unmarshal(b, &reply); err != nil {
+			return joinReply{}, fmt.Errorf("read answer of %s: %w", addr, err)
+		}
+		if reply.Leader == "" || reply.Leader == addr {
+			return reply, nil
+		}
+		addr = reply.Leader
+	}
+	return reply, nil
+}
+
+func (n *Node) joined(clusterID string) error {
+	if n.dir == nil {
+		return nil
+	}
+	n.logger.Info("joined the cluster", "cluster", clusterID)
+	return n.dir.setStamp(func(s *stamp) { s.ClusterID = clusterID })
+}
+
+// ServeJoin answers [Peers.Join].
+func (n *Node) ServeJoin(ctx context.Context, body []byte) ([]byte, error) {
+	var request joinRequest
+	if err := json.Unmarshal(body, &request); err != nil {
+		return nil, fmt.Errorf("%w: read join request: %v", lockcluster.ErrInvalid, err)
+	}
+	return json.Marshal(n.answerJoin(ctx, request))
+}
+
+func (n *Node) answerJoin(ctx context.Context, request joinRequest) joinReply {
+	if n.isRetryOfJoin(request) {
+		return joinReply{ClusterID: n.clusterID()}
+	}
+	err := n.AddNode(ctx, Member{ID: request.NodeID, RaftAddr: request.RaftAddr})
+	var notLeader *lockcluster.NotLeaderError
+	switch {
+	case err == nil:
+		return joinReply{ClusterID: n.clusterID()}
+	case errors.As(err, &notLeader) && notLeader.LeaderAddr != "":
+		return joinReply{Leader: notLeader.LeaderAddr, NotNow: err.Error()}
+	case errors.Is(err, ErrMembership):
+		return joinReply{Refused: err.Error()}
+	}
+	return joinReply{NotNow: err.Error()}
+}
+
+// isRetryOfJoin reports whether the answer to the same request was lost: the
+// node is there, but has never spoken.
+func (n *Node) isRetryOfJoin(request joinRequest) bool {
+	if _, registered := n.lead.node(request.NodeID); registered || !n.lead.current().Self {
+		return false
+	}
+	for _, s := range n.servers() {
+		if string(s.ID) == request.NodeID && string(s.Address) == request.RaftAddr && s.Suffrage == raft.Nonvoter {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *Node) clusterID() string {
+	if n.dir == nil {
+		return clusterID(n.cfg.InitialCluster)
+	}
+	return n.dir.identity().ClusterID
+}
+
+// watchRemoval finds out that this node was removed while it could not hear it:
+// a removed follower gets no more entries, and no leader.
+func (n *Node) watchRemoval() {
+	tick := time.NewTicker(removedChecks)
+	defer tick.Stop()
+	lost := 0
+	for {
+		select {
+		case <-tick.C:
+		case <-n.ctx.Done():
+			return
+		}
+		if n.lead.current().ID != "" {
+			lost = 0
+			continue
+		}
+		if lost++; lost < 2 {
+			continue
+		}
+		if applied, _ := n.machine.position(); applied > 0 && n.askWhetherRemoved() {
+			n.halter.fail(&HaltError{Cause: ErrRemoved, Op: "the other nodes do not know node " + n.cfg.NodeID,
+				Advice: "to come back, start it with a new id and an empty data directory"})
+			return
+		}
+	}
+}
+
+// askWhetherRemoved reports whether a node that follows a leader says that this
+// node is no member.
+func (n *Node) askWhetherRemoved() bool {
+	for _, s := range n.servers() {
+		node, ok := n.lead.node(string(s.ID))
+		if !ok || string(s.ID) == n.cfg.NodeID {
+			continue
+		}
+		status, err := n.askStatus(n.ctx, node.GRPCAddr)
+		if err != nil || status.Leader == "" || status.ClusterID != n.clusterID() {
+			continue
+		}
+		for _, id := range status.Members {
+			if id == n.cfg.NodeID {
+				return false
+			}
+		}
+		return len(status.Members) > 0
+	}
+	return false
+}

@@ -1,0 +1,38 @@
+package cluster
+
+import (
+	"github.com/hashicorp/raft"
+)
+
+// Option replaces a part of a node, for tests and for embedding.
+type Option func(*options)
+
+type options struct {
+	peers  Peers
+	trans  raft.Transport
+	layer  raft.StreamLayer
+	stores *Stores
+	halt   func(error)
+}
+
+// WithPeers sets how this node reaches the others beside raft. Without it the
+// node can only lead a cluster of one.
+func WithPeers(p Peers) Option { return func(o *options) { o.peers = p } }
+
+// WithStreamLayer replaces TCP under raft, for example by TLS. Its address must
+// be the one the other nodes dial. The node closes it.
+func WithStreamLayer(l raft.StreamLayer) Option { return func(o *options) { o.layer = l } }
+
+// WithTransport replaces raft's network transport, for tests in one process.
+// The node closes it.
+func WithTransport(t raft.Transport) Option { return func(o *options) { o.trans = t } }
+
+// WithStores replaces the stores on disk; the data directory is then not used
+// at all. For tests in one process.
+func WithStores(s Stores) Option { return func(o *options) { o.stores = &s } }
+
+// WithHalt replaces what a node does when it must stop its process (it logs,
+// and exits with [ExitCode]). If f returns, as in tests, the node does nothing
+// more until it is closed. A command that starts itself again does that here
+// for [ErrRestart].
+func WithHalt(f func(error)) Option { return func(o *options) { o.halt = f } }

@@ -1,0 +1,163 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/lockcluster/lockcluster"
+)
+
+// pump gathers what is queued into batches and sends them, a few at a time.
+// There is no timer: an idle pump sends the first proposal at once, and what
+// arrives while batches are in flight goes together in the next.
+type pump struct {
+	// send starts sending f and returns; it calls done when f's fate is known.
+	send func(ctx context.Context, f *flight, done func())
+
+	mu     sync.Mutex // guards what follows
+	queue  []*proposal
+	bytes  int
+	open   int           // proposals queued or in flight
+	idleC  chan struct{} // closed when open falls to 0; nil if nobody waits
+	closed error         // why nothing is taken any more, nil while it is
+
+	kick  chan struct{}
+	slots chan struct{}
+}
+
+func newPump(send func(context.Context, *flight, func())) *pump {
+	return &pump{send: send, kick: make(chan struct{}, 1), slots: make(chan struct{}, inFlightMax)}
+}
+
+// submit queues all proposals or none.
+func (p *pump) submit(proposals ...*proposal) error {
+	size := 0
+	for _, x := range proposals {
+		size += len(x.data)
+	}
+	p.mu.Lock()
+	if p.closed != nil {
+		p.mu.Unlock()
+		return p.closed
+	}
+	if len(p.queue)+len(proposals) > queueCommandsMax || p.bytes+size > queueBytesMax {
+		p.mu.Unlock()
+		return lockcluster.ErrOverloaded
+	}
+	p.queue = append(p.queue, proposals...)
+	p.bytes += size
+	p.open += len(proposals)
+	p.mu.Unlock()
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// run sends until ctx ends; then everything that is queued has not been proposed.
+func (p *pump) run(ctx context.Context) {
+	defer func() {
+		p.setClosed(lockcluster.ErrClosed)
+		for f := p.take(); f != nil; f = p.take() {
+			f.fail(outcome{fate: fateNotProposed, reason: "the node is closing"})
+			p.finished(len(f.proposals))
+		}
+	}()
+	for {
+		select {
+		case <-p.kick:
+		case <-ctx.Done():
+			return
+		}
+		for {
+			select {
+			case p.slots <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			f := p.take()
+			if f == nil {
+				<-p.slots
+				break
+			}
+			p.send(ctx, f, func() {
+				p.finished(len(f.proposals))
+				<-p.slots
+			})
+		}
+	}
+}
+
+// take removes the next batch from the queue, nil if there is none.
+func (p *pump) take() *flight {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var f flight
+	size, n := 0, 0
+	for _, x := range p.queue {
+		if len(f.proposals) > 0 && (size+len(x.data) > batchBytesMax || len(f.proposals) >= batchCommandsMax) {
+			break
+		}
+		n++
+		p.bytes -= len(x.data)
+		if !x.state.CompareAndSwap(proposalQueued, proposalTaken) {
+			p.finishedLocked(1) // its caller gave up
+			continue
+		}
+		size += len(x.data)
+		f.proposals = append(f.proposals, x)
+	}
+	rest := copy(p.queue, p.queue[n:])
+	clear(p.queue[rest:])
+	p.queue = p.queue[:rest]
+	if len(f.proposals) == 0 {
+		return nil
+	}
+	return &f
+}
+
+func (p *pump) finished(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.finishedLocked(n)
+}
+
+func (p *pump) finishedLocked(n int) {
+	p.open -= n
+	if p.open == 0 && p.idleC != nil {
+		close(p.idleC)
+		p.idleC = nil
+	}
+}
+
+// setClosed makes submit fail with err, or work again if err is nil.
+func (p *pump) setClosed(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed == nil || !errors.Is(p.closed, lockcluster.ErrClosed) {
+		p.closed = err
+	}
+}
+
+// drain returns when nothing is queued or in flight, or with ctx's error.
+func (p *pump) drain(ctx context.Context) error {
+	p.mu.Lock()
+	if p.open == 0 {
+		p.mu.Unlock()
+		return nil
+	}
+	if p.idleC == nil {
+		p.idleC = make(chan struct{})
+	}
+	idle := p.idleC
+	p.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("drain requests: %w", ctx.Err())
+	}
+}

@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	wal "github.com/hashicorp/raft-wal"
+	"go.etcd.io/bbolt"
+)
+
+// Stores are the three stores raft keeps its data in.
+type Stores struct {
+	Log       raft.LogStore
+	Stable    raft.StableStore
+	Snapshots raft.SnapshotStore
+}
+
+// logCacheEntries is how many entries stay in memory for followers and for the
+// state machine. An entry is at most batchBytesMax, unless one value is larger.
+const logCacheEntries = 256
+
+// boltOpenTimeout bounds the wait for bbolt's own file lock. The directory lock
+// is held already, so it can only be a tool that has the file open.
+const boltOpenTimeout = 2 * time.Second
+
+// openStores opens the stores in dir as c asks.
+func openStores(dir string, c Config) (s Stores, closers []io.Closer, err error) {
+	fail := func(what string, err error) (Stores, []io.Closer, error) {
+		closeAll(closers)
+		return Stores{}, nil, &DataDirError{
+			Dir: dir, Reason: fmt.Sprintf("open %s: %v", what, err),
+			Advice: "if the data is damaged, remove the node from the cluster and add a new one with an empty directory",
+		}
+	}
+	path := filepath.Join(dir, raftDir)
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return fail(raftDir, err)
+	}
+	stable, err := openBolt(filepath.Join(path, voteFile))
+	if err != nil {
+		return fail("stable store", err)
+	}
+	closers = append(closers, stable)
+	s.Stable = stable
+
+	logger := newRaftLogger(c.Logger)
+	switch c.LogStore {
+	case LogStoreBoltDB:
+		log, err := openBolt(filepath.Join(path, logFile))
+		if err != nil {
+			return fail("log store", err)
+		}
+		closers = append(closers, log)
+		s.Log = log
+	default:
+		walPath := filepath.Join(path, walDir)
+		if err := os.MkdirAll(walPath, 0o700); err != nil {
+			return fail("log store", err)
+		}
+		log, err := wal.Open(walPath, wal.WithLogger(logger))
+		if err != nil {
+			return fail("log store", err)
+		}
+		closers = append(closers, log)
+		s.Log = log
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(path, snapshotsKept, logger)
+	if err != nil {
+		return fail("snapshot store", err)
+	}
+	s.Snapshots = snapshots
+	return s, closers, nil
+}
+
+// openBolt opens a raft-boltdb store. NoFreelistSync keeps commits cheap after
+// the file has grown; NoSync is never set.
+func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	return raftboltdb.New(raftboltdb.Options{
+		Path: path,
+		BoltOptions: &bbolt.Options{
+			Timeout: boltOpenTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		},
+	})
+}
+
+func closeAll(closers []io.Closer) error {
+	var errs []error
+	for i := len(closers) - 1; i >= 0; i-- {
+		errs = append(errs, closers[i].Close())
+	}
+	return errors.Join(errs...)
+}
