@@ -1,0 +1,62 @@
+package rpc
+
+import (
+	"context"
+
+	pb "github.com/lockcluster/lockcluster/rpc/lockcluster/v1"
+)
+
+// nodeService is what the other nodes ask; bodies pass through unread.
+type nodeService struct {
+	pb.UnimplementedNodeServiceServer
+	peer    Peer
+	intents Intents
+}
+
+func (n *nodeService) Propose(ctx context.Context, r *pb.ProposeRequest) (*pb.ProposeResponse, error) {
+	if n.peer == nil {
+		return nil, ErrUnimplemented
+	}
+	results, err := n.peer.ServePropose(ctx, r.GetCommands())
+	return &pb.ProposeResponse{Results: results}, err
+}
+
+func (n *nodeService) ReadIndex(ctx context.Context, r *pb.ReadIndexRequest) (*pb.ReadIndexResponse, error) {
+	if n.peer == nil {
+		return nil, ErrUnimplemented
+	}
+	index, err := n.peer.ServeReadIndex(ctx, r.GetFrom())
+	return &pb.ReadIndexResponse{Index: index}, err
+}
+
+func (n *nodeService) Checkpoint(ctx context.Context, r *pb.CheckpointRequest) (*pb.CheckpointResponse, error) {
+	if n.peer == nil {
+		return nil, ErrUnimplemented
+	}
+	hash, err := n.peer.ServeCheckpoint(ctx, r.GetIndex())
+	return &pb.CheckpointResponse{Hash: hash}, err
+}
+
+func (n *nodeService) NodeStatus(ctx context.Context, _ *pb.NodeStatusRequest) (*pb.NodeStatusResponse, error) {
+	if n.peer == nil {
+		return nil, ErrUnimplemented
+	}
+	status, err := n.peer.ServeNodeStatus(ctx)
+	return &pb.NodeStatusResponse{Status: status}, err
+}
+
+func (n *nodeService) Join(ctx context.Context, r *pb.JoinRequest) (*pb.JoinResponse, error) {
+	if n.peer == nil {
+		return nil, ErrUnimplemented
+	}
+	reply, err := n.peer.ServeJoin(ctx, r.GetRequest())
+	return &pb.JoinResponse{Reply: reply}, err
+}
+
+func (n *nodeService) Intent(ctx context.Context, r *pb.IntentRequest) (*pb.IntentResponse, error) {
+	if n.intents == nil {
+		return nil, ErrUnimplemented
+	}
+	reply, err := n.intents.ServeIntent(ctx, r.GetRequest())
+	return &pb.IntentResponse{Reply: reply}, err
+}
