@@ -13,7 +13,7 @@ mapfile -t dirs < <(git ls-files --cached --others --exclude-standard '*_test.go
   xargs -r grep -lE '^func Fuzz[A-Za-z0-9_]*\(' | xargs -r -n1 dirname | sort -u)
 
 fuzz() { # fuzz DIR TARGET
-  go test -tags "$tags" -run '^$' -fuzz "^$2\$" -fuzztime "$fuzztime" -timeout 20m "./$1" 2>&1 | tee "$log"
+  go test -tags "$tags" -run '^$' -fuzz "^$2\$" -fuzztime "$fuzztime" -fuzzminimizetime 200x -timeout 20m "./$1" 2>&1 | tee "$log"
 }
 
 count=0 failed=()
