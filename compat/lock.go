@@ -206,11 +206,11 @@ func (r LockRecord) Acquire(namespace string, value []byte) (lockcluster.Acquire
 type KeyForm uint8
 
 const (
-	// KeyDisagrees: the text names another lock than the record.
+	// KeyDisagrees means that the text names another lock than the record.
 	KeyDisagrees KeyForm = 0
-	// KeyPresent is "repo/path/workspace/project".
+	// KeyPresent is the form "repo/path/workspace/project".
 	KeyPresent KeyForm = 1
-	// KeyOld is "repo/path/workspace", as Atlantis wrote before v0.40.0.
+	// KeyOld is the form "repo/path/workspace", as Atlantis wrote before v0.40.0.
 	KeyOld KeyForm = 2
 )
 

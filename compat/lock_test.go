@@ -50,20 +50,26 @@ func TestParseLockEras(t *testing.T) {
 	}{
 		{
 			"v0.1, Env", `{"Project":{"RepoFullName":"o/r","Path":"."},"Pull":{"Num":4,"BaseCommit":"x","Branch":"b"},"User":{"Username":"l"},"Env":"staging","Time":"2017-07-01T00:00:00Z"}`,
-			lockcluster.Key{Repo: "o/r", Path: ".", Workspace: "staging"}, lockcluster.Owner{Repo: "o/r", Pull: 4},
+			lockcluster.Key{Repo: "o/r", Path: ".", Workspace: "staging"},
+			lockcluster.Owner{Repo: "o/r", Pull: 4},
 			[]Uncertain{UncertainWorkspace, UncertainHost},
 		},
 		{
 			"v0.3.3, Hostname", `{"Project":{"RepoFullName":"o/r","Path":"d"},"Pull":{"Num":4,"BaseRepo":{"FullName":"o/r","Hostname":"gh"}},"User":{"Username":"l"},"Workspace":"w","Time":"2018-01-01T00:00:00Z"}`,
-			lockcluster.Key{Repo: "o/r", Path: "d", Workspace: "w"}, lockcluster.Owner{Host: "gh", Repo: "o/r", Pull: 4}, nil,
+			lockcluster.Key{Repo: "o/r", Path: "d", Workspace: "w"},
+			lockcluster.Owner{Host: "gh", Repo: "o/r", Pull: 4},
+			nil,
 		},
 		{
 			"another repository in the pull", `{"Project":{"RepoFullName":"o/r","Path":"d"},"Pull":{"Num":4,"BaseRepo":{"FullName":"O/R","VCSHost":{"Hostname":"gh"}}},"User":{"Username":"l"},"Workspace":"w","Time":"2018-01-01T00:00:00Z"}`,
-			lockcluster.Key{Repo: "o/r", Path: "d", Workspace: "w"}, lockcluster.Owner{Host: "gh", Repo: "o/r", Pull: 4}, []Uncertain{UncertainRepo},
+			lockcluster.Key{Repo: "o/r", Path: "d", Workspace: "w"},
+			lockcluster.Owner{Host: "gh", Repo: "o/r", Pull: 4},
+			[]Uncertain{UncertainRepo},
 		},
 		{
 			"names without regard to case, odd user and time", `{"project":{"repofullname":"o/r","path":"d"},"PULL":{"num":4},"User":"l","workspace":"w","Time":"yesterday"}`,
-			lockcluster.Key{Repo: "o/r", Path: "d", Workspace: "w"}, lockcluster.Owner{Repo: "o/r", Pull: 4},
+			lockcluster.Key{Repo: "o/r", Path: "d", Workspace: "w"},
+			lockcluster.Owner{Repo: "o/r", Pull: 4},
 			[]Uncertain{UncertainHost, UncertainUser, UncertainTime},
 		},
 	} {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/lockcluster/lockcluster"
@@ -69,15 +68,18 @@ type object struct {
 	members []member
 }
 
+// membersUsual is how many members Atlantis's largest object has, about.
+const membersUsual = 12
+
 type member struct {
-	name  string
+	name  []byte // without its quotes, escapes resolved
 	value []byte
 }
 
 // readObject returns the members of the JSON object raw, which must be valid
 // JSON; ok is false when it is no object.
 func readObject(where string, raw []byte) (o object, ok bool) {
-	o.where = where
+	o.where, o.members = where, make([]member, 0, membersUsual)
 	i := skipSpace(raw, 0)
 	if i >= len(raw) || raw[i] != '{' {
 		return o, false
@@ -87,7 +89,10 @@ func readObject(where string, raw []byte) (o object, ok bool) {
 			i = skipSpace(raw, i+1)
 		}
 		end := skipString(raw, i)
-		name := unquote(raw[i:end])
+		name := raw[i+1 : end-1]
+		if bytes.IndexByte(name, '\\') >= 0 {
+			name = []byte(unquote(raw[i:end]))
+		}
 		i = skipSpace(raw, end) // ':'
 		i = skipSpace(raw, i+1) // value
 		end = skipValue(raw, i)
@@ -104,7 +109,7 @@ func (o object) get(name string) ([]byte, error) {
 	var found []byte
 	n := 0
 	for _, m := range o.members {
-		if strings.EqualFold(m.name, name) {
+		if bytes.EqualFold(m.name, []byte(name)) {
 			found, n = m.value, n+1
 		}
 	}

@@ -72,7 +72,7 @@ func copyBolt(ctx context.Context, path, tempDir string, inMemory int64) (c *Cop
 	for tries := 1; ; tries++ {
 		done, err := cp.try()
 		switch {
-		case err != nil && !(cp.transient(err) && tries < metaTries):
+		case err != nil && (tries >= metaTries || !cp.transient(err)):
 			return nil, err
 		case done:
 			return &Copy{

@@ -32,6 +32,7 @@ const (
 func describe(form compat.KeyForm, uncertain []compat.Uncertain) []string {
 	var about []string
 	switch form {
+	case compat.KeyPresent:
 	case compat.KeyOld:
 		about = append(about, oldKeyText)
 	case compat.KeyDisagrees:

@@ -112,10 +112,13 @@ func TestImportFixtures(t *testing.T) {
 	for _, name := range fixtureNames {
 		t.Run(name, func(t *testing.T) {
 			f, c := mustFixture(t, name), newCluster()
-			before := mustHash(t, f.file)
-			r, err := ImportBolt(t.Context(), c, BoltImport{File: f.file, TempDir: t.TempDir()})
+			before, tmp := mustHash(t, f.file), t.TempDir()
+			r, err := ImportBolt(t.Context(), c, BoltImport{File: f.file, TempDir: tmp})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+				t.Errorf("%d files left behind, %v", len(left), err)
 			}
 			checkLocks(t, f, c)
 			sameStrings(t, "pulls", c.keys(lockcluster.SpaceDocument), f.Pulls)
