@@ -125,7 +125,7 @@ func start(t *testing.T, compose []string, image string) *project {
 		redisPort: map[string]int{},
 		env: []string{
 			"COMPOSE_PROJECT_NAME=lockclustertest" + strconv.Itoa(os.Getpid()),
-			"LOCKCLUSTER_IMAGE=" + image,
+			"NODE_IMAGE=" + image,
 		},
 	}
 	for _, n := range nodes {
