@@ -149,13 +149,11 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) { return &snapshot{view: f.st
 // Restore implements [raft.FSM]. The snapshot is decoded and verified into a
 // new state, which then replaces the old one in one step; on error the old
 // state stays.
-func (f *FSM) Restore(rc io.ReadCloser) (err error) {
-	defer func() {
-		if cerr := rc.Close(); err == nil {
-			err = cerr
-		}
-	}()
+func (f *FSM) Restore(rc io.ReadCloser) error {
 	mem, err := ReadSnapshot(rc)
+	if cerr := rc.Close(); err == nil {
+		err = cerr
+	}
 	if err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
