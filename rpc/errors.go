@@ -49,7 +49,7 @@ func errorToStatus(err error, id lockcluster.RequestID) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // only what a handler made itself, not what it wraps
+	if statusOf(err) != nil {
 		return err
 	}
 	detail := &pb.ErrorDetail{Kind: pb.ErrorKind_ERROR_KIND_INTERNAL}
@@ -92,8 +92,8 @@ func errorFromStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	st, ok := status.FromError(err)
-	if !ok {
+	st := statusOf(err)
+	if st == nil {
 		return err
 	}
 	detail := detailOf(st)
@@ -138,6 +138,15 @@ func transportError(st *status.Status) error {
 // test keeps them true.
 var sendRefusals = []string{"trying to send message larger than max", "error while marshaling"}
 
+// statusOf returns the status that err is, not one that it wraps.
+func statusOf(err error) *status.Status {
+	s, ok := err.(interface{ GRPCStatus() *status.Status }) //nolint:errorlint // see above
+	if !ok {
+		return nil
+	}
+	return s.GRPCStatus()
+}
+
 func detailOf(st *status.Status) *pb.ErrorDetail {
 	for _, d := range st.Details() {
 		if detail, ok := d.(*pb.ErrorDetail); ok {
@@ -162,7 +171,10 @@ const (
 // judge says what a failed try means. err comes from errorFromStatus.
 func judge(err error) verdict {
 	var remote *remoteError
+	var final *finalError
 	switch {
+	case errors.As(err, &final):
+		return verdictFinal
 	case errors.Is(err, lockcluster.ErrOutcomeUnknown):
 		return verdictUnknown
 	case errors.Is(err, lockcluster.ErrNoLeader), errors.Is(err, lockcluster.ErrOverloaded), errors.Is(err, lockcluster.ErrClosed):
@@ -174,6 +186,12 @@ func judge(err error) verdict {
 	}
 	return verdictFinal
 }
+
+// finalError is an error that no other try would mend.
+type finalError struct{ err error }
+
+func (e *finalError) Error() string { return e.err.Error() }
+func (e *finalError) Unwrap() error { return e.err }
 
 // OutcomeUnknownError says that a client gave up on a mutation that may or may
 // not have been applied. It matches [lockcluster.ErrOutcomeUnknown]; calling

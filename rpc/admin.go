@@ -1,0 +1,134 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+
+	"github.com/lockcluster/lockcluster"
+	pb "github.com/lockcluster/lockcluster/rpc/lockcluster/v1"
+)
+
+// Status describes the cluster as the node sees it that answers; with local
+// set, that node asks no other.
+func (c *Client) Status(ctx context.Context, local bool) (ClusterStatus, error) {
+	out := &pb.StatusResponse{}
+	if err := c.call(ctx, kindAnyNode, pb.ClusterService_Status_FullMethodName, &pb.StatusRequest{Local: local}, out); err != nil {
+		return ClusterStatus{}, err
+	}
+	return statusFromPB(out), nil
+}
+
+// AddMember adds a node as a non-voter; it becomes a voter when it has caught
+// up. raftAddr is its Raft listener. It returns the log index of the change. A
+// change that the cluster's state forbids is an [ErrRefused].
+func (c *Client) AddMember(ctx context.Context, id, raftAddr string) (uint64, error) {
+	out := &pb.AddMemberResponse{}
+	err := c.call(ctx, kindChange, pb.ClusterService_AddMember_FullMethodName, &pb.AddMemberRequest{Id: id, Address: raftAddr}, out)
+	return out.GetIndex(), err
+}
+
+// RemoveMember removes a node for good. Errors as [Client.AddMember].
+func (c *Client) RemoveMember(ctx context.Context, id string) (uint64, error) {
+	out := &pb.RemoveMemberResponse{}
+	err := c.call(ctx, kindChange, pb.ClusterService_RemoveMember_FullMethodName, &pb.RemoveMemberRequest{Id: id}, out)
+	return out.GetIndex(), err
+}
+
+// TransferLeader hands leadership to the voter with that id, or to the most
+// up-to-date one if to is empty, and returns who leads then.
+func (c *Client) TransferLeader(ctx context.Context, to string) (string, error) {
+	out := &pb.TransferLeaderResponse{}
+	err := c.call(ctx, kindChange, pb.ClusterService_TransferLeader_FullMethodName, &pb.TransferLeaderRequest{To: to}, out)
+	return out.GetLeader(), err
+}
+
+// SnapshotSave writes a backup of the cluster's state to w. It holds stored
+// values with their secrets. After an error w holds a part that no restore
+// accepts.
+func (c *Client) SnapshotSave(ctx context.Context, w io.Writer) error {
+	begun := false
+	return c.stream(ctx, kindRead, func() bool { return !begun }, func(ctx context.Context, cc *grpc.ClientConn, watch *watch) error {
+		stream, err := pb.NewClusterServiceClient(cc).SnapshotSave(ctx, &pb.SnapshotSaveRequest{})
+		if err != nil {
+			return err
+		}
+		for {
+			watch.begin()
+			r, err := stream.Recv()
+			watch.end()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			begun = true
+			if _, err := w.Write(r.GetChunk()); err != nil {
+				return &finalError{fmt.Errorf("write backup: %w", err)}
+			}
+		}
+	})
+}
+
+// SnapshotRestore replaces the state of the cluster by the backup in r, which
+// the leader verifies first. It is not repeated when its outcome is unknown.
+func (c *Client) SnapshotRestore(ctx context.Context, r io.ReadSeeker) (RestoreInfo, error) {
+	var info RestoreInfo
+	err := c.stream(ctx, kindChange, func() bool { return true }, func(ctx context.Context, cc *grpc.ClientConn, watch *watch) error {
+		if _, err := r.Seek(0, io.SeekStart); err != nil {
+			return &finalError{fmt.Errorf("read backup: %w", err)}
+		}
+		stream, err := pb.NewClusterServiceClient(cc).SnapshotRestore(ctx)
+		if err != nil {
+			return err
+		}
+		if err := sendChunks(r, watch, func(chunk []byte) error {
+			return stream.Send(&pb.SnapshotRestoreRequest{Chunk: chunk})
+		}); err != nil {
+			return err
+		}
+		// From here on the node verifies and restores, which takes as long as it
+		// takes: only ctx ends it.
+		out, err := stream.CloseAndRecv()
+		if err != nil {
+			return err
+		}
+		info = RestoreInfo{Index: out.GetIndex(), Epoch: out.GetEpoch()}
+		return nil
+	})
+	return info, err
+}
+
+// sendChunks sends all of r. That the other end has hung up is no error: it
+// says why in its answer.
+func sendChunks(r io.Reader, watch *watch, send func([]byte) error) error {
+	buf := make([]byte, chunkBytes)
+	for {
+		n, err := io.ReadFull(r, buf)
+		if n > 0 {
+			watch.begin()
+			serr := send(buf[:n])
+			watch.end()
+			if errors.Is(serr, io.EOF) {
+				return nil
+			}
+			if serr != nil {
+				return serr
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return &finalError{fmt.Errorf("read backup: %w", err)}
+		}
+	}
+}
+
+var _ interface {
+	Do(context.Context, lockcluster.RequestID, lockcluster.Request) (lockcluster.Result, error)
+} = (*Client)(nil)
