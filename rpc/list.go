@@ -24,9 +24,6 @@ func (l *lockService) List(r *pb.ListRequest, stream grpc.ServerStreamingServer[
 	if err := lockcluster.ValidateNamespace(ns); err != nil {
 		return err
 	}
-	if r.GetPull() < 0 {
-		return fmt.Errorf("%w: a pull request number is above 0", lockcluster.ErrInvalid)
-	}
 	view, info, err := l.view(stream.Context(), r.GetStale())
 	if err != nil {
 		return err

@@ -23,7 +23,8 @@ const (
 // lockService translates; the node decides.
 type lockService struct {
 	pb.UnimplementedLockServiceServer
-	node Node
+	node   Node
+	nodeID string
 }
 
 // do has req decided under the identity that the message carries.
@@ -42,8 +43,8 @@ func (l *lockService) do(ctx context.Context, meta *pb.RequestMeta, req lockclus
 
 // hint names the leader to the caller if that is another node.
 func (l *lockService) hint(ctx context.Context) {
-	id, addr, self := l.node.Leader()
-	if self || addr == "" {
+	id, addr := l.node.Leader()
+	if id == l.nodeID || addr == "" {
 		return
 	}
 	_ = grpc.SetTrailer(ctx, metadata.Pairs(trailerLeaderID, id, trailerLeaderAddr, addr)) // the answer is complete without it
@@ -64,8 +65,8 @@ func (l *lockService) Release(ctx context.Context, r *pb.ReleaseRequest) (*pb.Re
 }
 
 func (l *lockService) ReleaseIfOwnedByPull(ctx context.Context, r *pb.ReleaseIfOwnedByPullRequest) (*pb.ReleaseIfOwnedByPullResponse, error) {
-	if r.GetPull() <= 0 {
-		return nil, fmt.Errorf("%w: a pull request number above 0 is needed", lockcluster.ErrInvalid)
+	if r.GetPull() == 0 {
+		return nil, fmt.Errorf("%w: a pull request number is needed", lockcluster.ErrInvalid)
 	}
 	req := lockcluster.Release{
 		Namespace: namespaceOf(r.GetNamespace()), Text: r.GetText(), Guard: lockcluster.Guard{Pull: int(r.GetPull())},

@@ -57,6 +57,5 @@ func (n *nodeService) Intent(ctx context.Context, r *pb.IntentRequest) (*pb.Inte
 	if n.intents == nil {
 		return nil, ErrUnimplemented
 	}
-	reply, err := n.intents.ServeIntent(ctx, r.GetRequest())
-	return &pb.IntentResponse{Reply: reply}, err
+	return &pb.IntentResponse{Again: n.intents.Reserve(ctx, r.GetNamespace(), string(r.GetKey()), r.GetClient())}, nil
 }

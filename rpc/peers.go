@@ -100,11 +100,12 @@ func (p *Peers) Join(ctx context.Context, addr string, request []byte) ([]byte, 
 	return out.GetReply(), err
 }
 
-// Intent asks the Redis door of the node at addr.
-func (p *Peers) Intent(ctx context.Context, addr string, request []byte) ([]byte, error) {
+// Reserve asks the table of intents of the node at addr, see [Intents].
+func (p *Peers) Reserve(ctx context.Context, addr, namespace, key, client string) (again bool, err error) {
 	out := &pb.IntentResponse{}
-	err := p.call(ctx, addr, pb.NodeService_Intent_FullMethodName, &pb.IntentRequest{Request: request}, out)
-	return out.GetReply(), err
+	in := &pb.IntentRequest{Namespace: namespace, Key: []byte(key), Client: client}
+	err = p.call(ctx, addr, pb.NodeService_Intent_FullMethodName, in, out)
+	return out.GetAgain(), err
 }
 
 func (p *Peers) call(ctx context.Context, addr, method string, in, out proto.Message) error {
@@ -137,7 +138,7 @@ func (p *Peers) conn(addr string) (*grpc.ClientConn, error) {
 		}
 	}
 	opts := append(dialOptions(p.creds),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(peerAnswerSize), grpc.MaxCallSendMsgSize(MessageSizeMax)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(peerAnswerSize), grpc.MaxCallSendMsgSize(requestSizeMax)),
 		// A node that is back must be found within an election.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 250 * time.Millisecond},

@@ -29,6 +29,9 @@ const (
 	// MessageSizeMax bounds one request: a value of the largest size, its key
 	// and what stands around them. Imports are split to fit.
 	MessageSizeMax = 9 << 20
+	// requestSizeMax is the same between nodes: a command that one node has taken
+	// through another door must reach the leader.
+	requestSizeMax = 17 << 20
 	// answerSizeMax bounds one answer: a ReleaseByPull may give back many locks.
 	answerSizeMax = 64 << 20
 	// streamsMax bounds the calls in flight on one connection.
@@ -77,7 +80,7 @@ type Server struct {
 // Open listens and serves until [Server.Close]. The listeners are bound when it
 // returns; whether the node is ready is for its checks to say.
 func Open(cfg Config, sys System) (*Server, error) {
-	if sys.Node == nil {
+	if sys.Node == nil || sys.NodeID == "" {
 		return nil, errors.New("open server: no node to serve")
 	}
 	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, 10*time.Second)
@@ -141,7 +144,7 @@ func (s *Server) closeListeners() {
 
 func (s *Server) newGRPC() *grpc.Server {
 	opts := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(MessageSizeMax),
+		grpc.MaxRecvMsgSize(requestSizeMax),
 		grpc.MaxConcurrentStreams(streamsMax),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
@@ -154,7 +157,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(s.cfg.TLS)))
 	}
 	g := grpc.NewServer(opts...)
-	pb.RegisterLockServiceServer(g, &lockService{node: s.sys.Node})
+	pb.RegisterLockServiceServer(g, &lockService{node: s.sys.Node, nodeID: s.sys.NodeID})
 	pb.RegisterClusterServiceServer(g, &clusterService{cluster: s.sys.Cluster, backup: s.sys.Backup})
 	pb.RegisterNodeServiceServer(g, &nodeService{peer: s.sys.Peer, intents: s.sys.Intents})
 	healthpb.RegisterHealthServer(g, &health{server: s})

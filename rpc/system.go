@@ -9,9 +9,10 @@ import (
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
-// System is what a [Server] serves. Parts that are nil answer UNIMPLEMENTED;
-// Node is needed.
+// System is what a [Server] serves. NodeID and Node are needed; other parts
+// that are nil answer UNIMPLEMENTED.
 type System struct {
+	NodeID  string // of this node
 	Node    Node
 	Cluster Cluster
 	Backup  Backup
@@ -35,8 +36,8 @@ type Node interface {
 	// ago the node knew that it was up to date; negative when it cannot tell.
 	StaleView() (view *state.View, age time.Duration)
 	// Leader returns the id and gRPC address of the leader, empty when not
-	// known, and whether that is this node. It is cheap: every call asks.
-	Leader() (id, grpcAddr string, self bool)
+	// known. It is cheap: every call asks.
+	Leader() (id, grpcAddr string)
 }
 
 // Cluster shows and changes the membership.
@@ -77,9 +78,14 @@ type Peer interface {
 	ServeJoin(ctx context.Context, request []byte) ([]byte, error)
 }
 
-// Intents answers what the Redis doors of other nodes ask of the leader's.
+// Intents knows which Redis client is about to take which lock; the leader's
+// counts. The table of package compat/resp is one.
 type Intents interface {
-	ServeIntent(ctx context.Context, request []byte) ([]byte, error)
+	// Reserve says that client has found nobody under key and will probably take
+	// it. It returns true when the client should look again.
+	Reserve(ctx context.Context, namespace, key, client string) bool
+	// Settle says that somebody's SET of key has been decided.
+	Settle(namespace, key string)
 }
 
 // Check is one condition for a node to be ready.

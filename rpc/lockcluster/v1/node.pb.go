@@ -458,9 +458,12 @@ func (x *JoinResponse) GetReply() []byte {
 }
 
 type IntentRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Opaque, see compat/resp.
-	Request       []byte `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The Redis key of a lock or command lock, as the client sent it.
+	Key []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Names the client's connection.
+	Client        string `protobuf:"bytes,3,opt,name=client,proto3" json:"client,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,16 +498,31 @@ func (*IntentRequest) Descriptor() ([]byte, []int) {
 	return file_rpc_lockcluster_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *IntentRequest) GetRequest() []byte {
+func (x *IntentRequest) GetNamespace() string {
 	if x != nil {
-		return x.Request
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *IntentRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
 	}
 	return nil
 }
 
+func (x *IntentRequest) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
 type IntentResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reply         []byte                 `protobuf:"bytes,1,opt,name=reply,proto3" json:"reply,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The client should look again: the lock may be held by now.
+	Again         bool `protobuf:"varint,1,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -539,11 +557,11 @@ func (*IntentResponse) Descriptor() ([]byte, []int) {
 	return file_rpc_lockcluster_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
-func (x *IntentResponse) GetReply() []byte {
+func (x *IntentResponse) GetAgain() bool {
 	if x != nil {
-		return x.Reply
+		return x.Again
 	}
-	return nil
+	return false
 }
 
 var File_rpc_lockcluster_v1_node_proto protoreflect.FileDescriptor
@@ -569,11 +587,13 @@ const file_rpc_lockcluster_v1_node_proto_rawDesc = "" +
 	"\vJoinRequest\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\fR\arequest\"$\n" +
 	"\fJoinResponse\x12\x14\n" +
-	"\x05reply\x18\x01 \x01(\fR\x05reply\")\n" +
-	"\rIntentRequest\x12\x18\n" +
-	"\arequest\x18\x01 \x01(\fR\arequest\"&\n" +
+	"\x05reply\x18\x01 \x01(\fR\x05reply\"W\n" +
+	"\rIntentRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x16\n" +
+	"\x06client\x18\x03 \x01(\tR\x06client\"&\n" +
 	"\x0eIntentResponse\x12\x14\n" +
-	"\x05reply\x18\x01 \x01(\fR\x05reply2\xe1\x03\n" +
+	"\x05again\x18\x01 \x01(\bR\x05again2\xe1\x03\n" +
 	"\vNodeService\x12J\n" +
 	"\aPropose\x12\x1e.lockcluster.v1.ProposeRequest\x1a\x1f.lockcluster.v1.ProposeResponse\x12P\n" +
 	"\tReadIndex\x12 .lockcluster.v1.ReadIndexRequest\x1a!.lockcluster.v1.ReadIndexResponse\x12S\n" +

@@ -48,9 +48,9 @@ type NodeServiceClient interface {
 	NodeStatus(ctx context.Context, in *NodeStatusRequest, opts ...grpc.CallOption) (*NodeStatusResponse, error)
 	// Join asks a node to add the sender to the cluster.
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
-	// Intent tells the leader that a legacy client has read a free lock, which
-	// it does just before it takes it, and waits for the first such client's
-	// decision for a short while.
+	// Intent tells the leader that a Redis client has found a lock free, which is
+	// what it does just before it takes it, and waits for a short while if another
+	// client has said so before. Nothing depends on it but who is told what.
 	Intent(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error)
 }
 
@@ -143,9 +143,9 @@ type NodeServiceServer interface {
 	NodeStatus(context.Context, *NodeStatusRequest) (*NodeStatusResponse, error)
 	// Join asks a node to add the sender to the cluster.
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
-	// Intent tells the leader that a legacy client has read a free lock, which
-	// it does just before it takes it, and waits for the first such client's
-	// decision for a short while.
+	// Intent tells the leader that a Redis client has found a lock free, which is
+	// what it does just before it takes it, and waits for a short while if another
+	// client has said so before. Nothing depends on it but who is told what.
 	Intent(context.Context, *IntentRequest) (*IntentResponse, error)
 	mustEmbedUnimplementedNodeServiceServer()
 }
