@@ -88,11 +88,11 @@ func NamespaceOfDatabase(db int) string {
 }
 
 // Owner says who may release a lock. A pull owner is {Host, Repo, Pull}; every
-// other owner is a client-chosen ID. Exactly one of Pull and ID is set.
+// other owner is a client-chosen ID, and then the other fields are empty.
 type Owner struct {
 	Host string // VCS host name; empty when the record does not say
 	Repo string // full name of the repository of the pull request
-	Pull int    // pull request number, > 0 for a pull owner
+	Pull int    // pull request number; Atlantis numbers runs without a pull request 0 or below
 	ID   string // client-chosen owner id, empty for a pull owner
 }
 
@@ -117,8 +117,8 @@ func (o Owner) String() string {
 // Validate reports what makes o unusable.
 func (o Owner) Validate() error {
 	switch {
-	case o.ID == "" && o.Pull <= 0:
-		return fmt.Errorf("%w: an owner needs a pull request number above 0 or an owner id", ErrInvalid)
+	case o.ID == "" && o.Repo == "":
+		return fmt.Errorf("%w: an owner needs a pull request with its repository, or an owner id", ErrInvalid)
 	case o.ID != "" && o.Pull != 0:
 		return fmt.Errorf("%w: an owner is either a pull request or an owner id, not both", ErrInvalid)
 	case len(o.ID) > NameSizeMax, len(o.Host) > NameSizeMax, len(o.Repo) > KeySizeMax:

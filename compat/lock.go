@@ -107,7 +107,9 @@ func (r *LockRecord) readOwner(top object) error {
 	if err != nil {
 		return err
 	}
-	if num <= 0 || int64(int(num)) != num {
+	// Atlantis numbers runs that its API starts without a pull request 0 or
+	// below, so only the absence of a number is refused.
+	if !pull.has("Num") || int64(int(num)) != num {
 		return recordErrorf("the value names no pull request (Pull.Num)")
 	}
 	host, repo, err := pullRepo(pull)

@@ -3,6 +3,7 @@ package compat
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -100,8 +101,7 @@ func TestParseLockRefuses(t *testing.T) {
 		"no path":         `{"Project":{"RepoFullName":"a/b"},"Workspace":"default","Pull":{"Num":1}}`,
 		"no workspace":    `{"Project":{"RepoFullName":"a/b","Path":"."},"Workspace":null,"Pull":{"Num":1}}`,
 		"no pull":         `{"Project":{"RepoFullName":"a/b","Path":"."},"Workspace":"w"}`,
-		"pull 0":          `{"Project":{"RepoFullName":"a/b","Path":"."},"Workspace":"w","Pull":{"Num":0}}`,
-		"pull negative":   `{"Project":{"RepoFullName":"a/b","Path":"."},"Workspace":"w","Pull":{"Num":-1}}`,
+		"no number":       `{"Project":{"RepoFullName":"a/b","Path":"."},"Workspace":"w","Pull":{}}`,
 		"pull fraction":   `{"Project":{"RepoFullName":"a/b","Path":"."},"Workspace":"w","Pull":{"Num":1.5}}`,
 		"pull text":       `{"Project":{"RepoFullName":"a/b","Path":"."},"Workspace":"w","Pull":{"Num":"` + canaryText + `"}}`,
 		"workspace twice": `{"Project":{"RepoFullName":"a/b","Path":"."},"Workspace":"w","workspace":"` + canaryText + `","Pull":{"Num":1}}`,
@@ -218,4 +218,16 @@ func FuzzParseLock(f *testing.F) {
 			t.Fatalf("a value made from the record reads back as %+v, %v", again, err)
 		}
 	})
+}
+
+// Atlantis's API runs plans without a pull request under numbers of 0 and
+// below (v0.47.1, api_controller.go): their locks are locks as any other.
+func TestParseLockWithoutPullRequest(t *testing.T) {
+	for _, num := range []int{0, -1, -873211045} {
+		raw := fmt.Sprintf(`{"Project":{"RepoFullName":"a/b","Path":"."},"Workspace":"w","Pull":{"Num":%d}}`, num)
+		r, err := ParseLock([]byte(raw))
+		if err != nil || r.Owner.Pull != num {
+			t.Errorf("pull %d: got %+v, %v", num, r, err)
+		}
+	}
 }

@@ -84,7 +84,7 @@ func (c *checker) locks() {
 		if (l.Kind == lockcluster.KindPull) != (l.Owner.ID == "") || (l.Kind == lockcluster.KindLeased) != (l.TTL > 0) {
 			c.fail("lock %q: kind %d does not fit its owner or TTL", text, l.Kind)
 		}
-		if l.Owner.Pull > 0 {
+		if l.Owner.ID == "" {
 			c.pullN++
 			if _, ok := c.r.Get(pullPrefix(ns, l.Key.Repo, l.Owner.Pull) + text); !ok {
 				c.fail("lock %q: not in the pull index", text)

@@ -50,7 +50,7 @@ func (a *Applier) grant(r lockcluster.Acquire) *lockcluster.Lock {
 		lock.LeaseEpoch = a.arm(lockcluster.SpaceLock, ns, text, r.TTL)
 	}
 	a.tx.Put(lockKey(ns, text), encode(lockRecord(lock)))
-	if lock.Owner.Pull > 0 {
+	if lock.Owner.ID == "" {
 		a.tx.Put(pullPrefix(ns, r.Key.Repo, lock.Owner.Pull)+text, nil)
 	}
 	a.bindHost(ns, r.Key.Repo, lock.Owner.Host, +1)
@@ -131,7 +131,7 @@ func (a *Applier) remove(held *lockcluster.Lock) {
 		panic("more locks removed than granted")
 	}
 	a.tx.Delete(lockKey(ns, text))
-	if held.Owner.Pull > 0 {
+	if held.Owner.ID == "" {
 		a.tx.Delete(pullPrefix(ns, held.Key.Repo, held.Owner.Pull) + text)
 	}
 	if held.TTL > 0 {

@@ -51,7 +51,7 @@ type LockFilter struct {
 // ListLocks calls yield for each selected lock in the order of the key text,
 // until yield returns false.
 func ListLocks(r Reader, ns string, f LockFilter, yield func(*lockcluster.Lock) bool) {
-	if f.Repo != "" && f.Pull > 0 {
+	if f.Repo != "" && f.Pull != 0 {
 		listPull(r, ns, f, yield)
 		return
 	}
@@ -71,7 +71,7 @@ func ListLocks(r Reader, ns string, f LockFilter, yield func(*lockcluster.Lock) 
 			return true // a repository whose name merely begins alike
 		}
 		l := lockFrom(ns, key[len(table):], &rec)
-		if !hasPrefix(key[len(table):], f.Text) || f.Pull > 0 && l.Owner.Pull != f.Pull {
+		if !hasPrefix(key[len(table):], f.Text) || f.Pull != 0 && l.Owner.Pull != f.Pull {
 			return true
 		}
 		return yield(l)

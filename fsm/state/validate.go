@@ -29,8 +29,8 @@ func Validate(req lockcluster.Request) error {
 	case lockcluster.Release:
 		return validateRelease(r)
 	case lockcluster.ReleaseByPull:
-		if r.Pull <= 0 || r.Repo == "" || strings.ContainsRune(r.Repo, 0) {
-			return fmt.Errorf("%w: a release by pull needs a repository and a pull request number above 0", lockcluster.ErrInvalid)
+		if r.Repo == "" || strings.ContainsRune(r.Repo, 0) {
+			return fmt.Errorf("%w: a release by pull needs a repository", lockcluster.ErrInvalid)
 		}
 		return lockcluster.ValidateNamespace(r.Namespace)
 	case lockcluster.LockCommand:
@@ -78,8 +78,6 @@ func validateAcquire(r lockcluster.Acquire) error {
 	switch {
 	case r.TTL != 0 && r.Owner.ID == "":
 		return fmt.Errorf("%w: a pull request's lock never expires; use an owner id for a lease", lockcluster.ErrInvalid)
-	case r.Owner.ID == "" && r.Owner.Repo == "":
-		return fmt.Errorf("%w: a pull owner needs its repository", lockcluster.ErrInvalid)
 	case r.Priority > lockcluster.PriorityCritical:
 		return fmt.Errorf("%w: priority %d is unknown", lockcluster.ErrInvalid, r.Priority)
 	case len(r.User) > lockcluster.NameSizeMax:
