@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/fsm/state/statepb"
@@ -20,7 +21,10 @@ func CheckInvariants(r Reader) (err error) {
 			err = errors.Join(err, fmt.Errorf("unreadable record: %v", p))
 		}
 	}()
-	c := &checker{r: r, hosted: map[string]uint64{}, stats: GetStats(r)}
+	c := &checker{r: r, hosted: map[string]uint64{}, tokens: map[lockcluster.Token]bool{}, stats: GetStats(r)}
+	get(r, keyMeta, &c.meta)
+	get(r, keyRequestMeta, &c.books)
+	c.tables()
 	c.locks()
 	c.commandLocks()
 	c.documents()
@@ -37,6 +41,9 @@ const checkErrorsMax = 20
 type checker struct {
 	r      Reader
 	stats  Stats
+	meta   statepb.MetaRecord
+	books  statepb.RequestMetaRecord
+	tokens map[lockcluster.Token]bool
 	hosted map[string]uint64 // repo record key + host -> locks
 	pullN  uint64            // locks with a pull owner
 	leaseN uint64
@@ -68,8 +75,32 @@ func (c *checker) each(table byte, f func(ns, rest string, value []byte)) uint64
 	return n
 }
 
+// tables looks for records of no table, jumping from table to table.
+func (c *checker) tables() {
+	const known = string(tableLock) + string(tablePull) + string(tableRepo) + string(tableCommand) + string(tableDocument) +
+		string(tableLease) + string(tableMeta) + string(tableNode) + string(tableAnswer) + string(tableClient) +
+		string(tableAnswerOrder) + string(tableClientOrder) + string(tableRequestMeta)
+	for from, found := "", true; found; {
+		found = false
+		c.r.Scan("", from, func(key string, _ []byte) bool {
+			if strings.IndexByte(known, key[0]) < 0 {
+				c.fail("a record of unknown table %q", key[0])
+			}
+			from, found = string([]byte{key[0] + 1}), key[0] < 0xff
+			return false
+		})
+	}
+}
+
+// token checks the fencing token of a lock or command lock.
+func (c *checker) token(what, key string, t lockcluster.Token) {
+	if t.IsZero() || c.stats.LastToken.Less(t) || c.tokens[t] {
+		c.fail("%s %q: token %s is missing, used twice or above the last one %s", what, key, t, c.stats.LastToken)
+	}
+	c.tokens[t] = true
+}
+
 func (c *checker) locks() {
-	seen := map[lockcluster.Token]bool{}
 	n := c.each(tableLock, func(ns, text string, value []byte) {
 		var rec statepb.LockRecord
 		decode(string(rune(tableLock)), value, &rec)
@@ -77,10 +108,7 @@ func (c *checker) locks() {
 		if l.Key.Text() != text || l.Key.Validate() != nil || l.Owner.Validate() != nil {
 			c.fail("lock %q: key or owner is not valid", text)
 		}
-		if l.Token.IsZero() || c.stats.LastToken.Less(l.Token) || seen[l.Token] {
-			c.fail("lock %q: token %s is missing, used twice or above the last one %s", text, l.Token, c.stats.LastToken)
-		}
-		seen[l.Token] = true
+		c.token("lock", text, l.Token)
 		if (l.Kind == lockcluster.KindPull) != (l.Owner.ID == "") || (l.Kind == lockcluster.KindLeased) != (l.TTL > 0) {
 			c.fail("lock %q: kind %d does not fit its owner or TTL", text, l.Kind)
 		}
@@ -109,6 +137,9 @@ func (c *checker) lease(space lockcluster.Space, ns, key string, ttl int64, epoc
 	if has != (ttl > 0) || has && (rec.GetTtlNs() != ttl || rec.GetLeaseEpoch() != epoch) {
 		c.fail("lease of %q does not fit its record", key)
 	}
+	if epoch > c.meta.GetLeaseCounter() {
+		c.fail("lease of %q: epoch %d is above the last one %d", key, epoch, c.meta.GetLeaseCounter())
+	}
 }
 
 func (c *checker) commandLocks() {
@@ -118,6 +149,7 @@ func (c *checker) commandLocks() {
 		if len(rec.GetValue()) == 0 {
 			c.fail("command lock %q has no value", name)
 		}
+		c.token("command lock", name, lockcluster.Token{Epoch: rec.GetTokenEpoch(), Counter: rec.GetTokenCounter()})
 	})
 	if n != c.stats.CommandLocks {
 		c.fail("%d command locks, but the counter says %d", n, c.stats.CommandLocks)
@@ -162,17 +194,44 @@ func (c *checker) leases() {
 	}
 }
 
+// answers holds the remembered answers against the order they are kept in, and
+// the clients against theirs.
 func (c *checker) answers() {
-	var answers, orders, clients, clientOrders uint64
-	count := func(table byte, n *uint64) {
-		c.r.Scan(string(rune(table)), "", func(string, []byte) bool { *n++; return true })
+	var size uint64
+	answers := c.ordered(tableAnswer, tableAnswerOrder, func(key string, value []byte) (uint64, string) {
+		var rec statepb.AnswerRecord
+		decode(key, value, &rec)
+		size += uint64(len(key) + len(value))
+		return rec.GetOrder(), key
+	})
+	clients := c.ordered(tableClient, tableClientOrder, func(key string, value []byte) (uint64, string) {
+		var rec statepb.ClientRecord
+		decode(key, value, &rec)
+		return rec.GetOrder(), key[1:]
+	})
+	if answers != c.books.GetCount() || clients != c.books.GetClients() || size != c.books.GetSizeBytes() {
+		c.fail("%d remembered answers of %d bytes and %d clients, but the counters say %d, %d and %d",
+			answers, size, clients, c.books.GetCount(), c.books.GetSizeBytes(), c.books.GetClients())
 	}
-	count(tableAnswer, &answers)
-	count(tableAnswerOrder, &orders)
-	count(tableClient, &clients)
-	count(tableClientOrder, &clientOrders)
-	if answers != orders || answers != c.stats.Answers || clients != clientOrders || clients != c.stats.Clients {
-		c.fail("remembered answers do not add up: %d answers, %d in order, counter %d; %d clients, %d in order, counter %d",
-			answers, orders, c.stats.Answers, clients, clientOrders, c.stats.Clients)
+}
+
+// ordered checks that each record of table has its one record in the order
+// table, which must hold what of returns beside the order. It returns the
+// number of records.
+func (c *checker) ordered(table, order byte, of func(key string, value []byte) (uint64, string)) uint64 {
+	var n, orders uint64
+	c.r.Scan(string(rune(table)), "", func(key string, value []byte) bool {
+		n++
+		at, name := of(key, value)
+		got, _ := c.r.Get(string(appendUint64([]byte{order}, at)))
+		if string(got) != name || at > c.books.GetNextOrder() {
+			c.fail("table %q: record %d of table %q is not in its order", order, at, table)
+		}
+		return true
+	})
+	c.r.Scan(string(rune(order)), "", func(string, []byte) bool { orders++; return true })
+	if n != orders {
+		c.fail("table %q: %d records for %d of table %q", order, orders, n, table)
 	}
+	return n
 }

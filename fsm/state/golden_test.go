@@ -1,0 +1,114 @@
+package state_test
+
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/fsm/state/statepb"
+)
+
+// update rewrites the golden file. A change of its bytes makes the nodes of two
+// versions differ in their hashes and snapshots unreadable.
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestGoldenRecords: the rules write each kind of record, and the digest of
+// their whole, as they always did.
+func TestGoldenRecords(t *testing.T) {
+	mem := everyRecord()
+	var got strings.Builder
+	mem.View().Scan("", "", func(key string, value []byte) bool {
+		fmt.Fprintf(&got, "%s = %s\n", hex.EncodeToString([]byte(key)), hex.EncodeToString(value))
+		return true
+	})
+	hashes, _ := mem.Hashes()
+	fmt.Fprintf(&got, "data %s\nbooks %s\n", hashes.Data, hashes.Books)
+	path := filepath.Join("testdata", "golden", "records.txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("the form of the records has changed; nodes of two versions would differ.\n got\n%swant\n%s", got.String(), want)
+	}
+}
+
+// TestGoldenRecordsSetEveryField: no record of the schema has a field that the
+// golden file does not cover.
+func TestGoldenRecordsSetEveryField(t *testing.T) {
+	messages := map[byte]proto.Message{
+		'l': &statepb.LockRecord{}, 'h': &statepb.RepoRecord{}, 'c': &statepb.CommandLockRecord{}, 'd': &statepb.DocumentRecord{},
+		'x': &statepb.LeaseRecord{}, 'm': &statepb.MetaRecord{}, 'n': &statepb.NodeRecord{}, 'a': &statepb.AnswerRecord{},
+		'k': &statepb.ClientRecord{}, 'r': &statepb.RequestMetaRecord{},
+	}
+	seen := map[protoreflect.FullName]bool{}
+	tables := map[byte]bool{}
+	everyRecord().View().Scan("", "", func(key string, value []byte) bool {
+		tables[key[0]] = true
+		m := messages[key[0]]
+		if m == nil {
+			return true // index records: their value is a key or nothing
+		}
+		if err := proto.Unmarshal(value, m); err != nil {
+			t.Fatalf("table %q: %v", key[0], err)
+		}
+		m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+			seen[f.FullName()] = true
+			return true
+		})
+		return true
+	})
+	if got := len(tables); got != 13 {
+		t.Errorf("records of %d tables, keys.go has 13", got)
+	}
+	all := statepb.File_fsm_state_record_proto.Messages()
+	for i := range all.Len() {
+		fields := all.Get(i).Fields()
+		for j := range fields.Len() {
+			if name := fields.Get(j).FullName(); !seen[name] {
+				t.Errorf("field %s is in no golden record", name)
+			}
+		}
+	}
+}
+
+// everyRecord is a state with records of every table and every field.
+func everyRecord() *state.Mem {
+	mem := state.NewMem()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+	mem.Update(9, 2, func(tx state.Tx) {
+		a := state.Begin(tx, state.Env{Index: 9, Term: 2, Now: now})
+		key := lockcluster.Key{Namespace: "default", Repo: "group/sub/repo", Path: "env/prod", Workspace: "default", Project: "web"}
+		pull := lockcluster.Acquire{
+			Key: key, Owner: lockcluster.Owner{Host: "gitlab.example", Repo: "other/repo", Pull: 7}, User: "jane",
+			Priority: lockcluster.PriorityHigh, AcquiredAt: now.In(time.FixedZone("", -5400)), Value: []byte("value \x00\xff"),
+		}
+		leased := pull
+		leased.Key.Project, leased.Owner, leased.TTL = "", lockcluster.Owner{ID: "runner", Host: "gitlab.example"}, time.Minute
+		a.Do(lockcluster.RequestID{}, pull)
+		a.Do(lockcluster.RequestID{ClientID: "client", Sequence: 40, AckedBelow: 39}, leased)
+		a.Do(lockcluster.RequestID{}, lockcluster.LockCommand{Namespace: "default", Name: "apply", LockedAt: now, Value: []byte("c")})
+		a.Do(lockcluster.RequestID{}, lockcluster.PutDocument{Namespace: "db1", Key: "k\x00", Value: []byte("d"), TTL: time.Hour})
+		a.Do(lockcluster.RequestID{}, lockcluster.RegisterNode{
+			NodeID: "n1", RaftAddr: "a:1", GRPCAddr: "a:2", HTTPAddr: "a:3", RESPAddr: "a:4", Version: "v1", FeatureLevel: 3,
+		})
+		a.Do(lockcluster.RequestID{}, lockcluster.BumpEpoch{Reason: "test"})
+		a.End()
+	})
+	return mem
+}
