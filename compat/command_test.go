@@ -72,7 +72,7 @@ func TestPullStatusKeys(t *testing.T) {
 	for _, p := range []struct {
 		host, repo string
 		num        int
-	}{{"a::b", "r", 1}, {"h", "r::x", 1}, {"", "r", 1}, {"h", "", 1}, {"h", "r", 0}, {"h:", "r", 1}, {"h", ":r", 1}} {
+	}{{"a::b", "r", 1}, {"h", "r::x", 1}, {"", "r", 1}, {"h", "", 1}, {"h:", "r", 1}, {"h", ":r", 1}} {
 		if key, err := PullStatusKey(p.host, p.repo, p.num); err == nil {
 			t.Errorf("%+v gave %q", p, key)
 		}

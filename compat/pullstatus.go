@@ -20,8 +20,8 @@ func PullStatusKey(host, repo string, num int) (string, error) {
 		return "", recordErrorf("the VCS host name contains %q", pullKeySeparator)
 	case strings.Contains(repo, pullKeySeparator):
 		return "", recordErrorf("the repository name contains %q", pullKeySeparator)
-	case host == "" || repo == "" || num <= 0:
-		return "", recordErrorf("a pull status key needs a host, a repository and a pull request number above 0")
+	case host == "" || repo == "":
+		return "", recordErrorf("a pull status key needs a host and a repository")
 	case strings.HasSuffix(host, ":") || strings.HasPrefix(repo, ":") || strings.HasSuffix(repo, ":"):
 		return "", recordErrorf("a part of the pull status key ends in a colon, so that it cannot be told from the next")
 	}
@@ -35,7 +35,7 @@ func ParsePullStatusKey(key string) (host, repo string, num int, err error) {
 		return "", "", 0, recordErrorf("the key is not host::repo::number")
 	}
 	num, err = strconv.Atoi(parts[2])
-	if err != nil || num <= 0 || strconv.Itoa(num) != parts[2] {
+	if err != nil || strconv.Itoa(num) != parts[2] {
 		return "", "", 0, recordErrorf("the key does not end in a pull request number")
 	}
 	if _, err := PullStatusKey(parts[0], parts[1], num); err != nil {
@@ -71,7 +71,7 @@ func ParsePullStatus(raw []byte) (PullStatusRecord, error) {
 	if err != nil {
 		return r, err
 	}
-	if num <= 0 || int64(int(num)) != num {
+	if !pull.has("Num") || int64(int(num)) != num {
 		return r, recordErrorf("the value names no pull request (Pull.Num)")
 	}
 	r.Pull = int(num)
