@@ -1,0 +1,281 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Node is one node process and where it listens.
+type Node struct {
+	ID                     string
+	Raft, GRPC, HTTP, RESP string
+	dir, log               string
+	bin                    string
+	args                   []string
+
+	mu  sync.Mutex
+	cmd *exec.Cmd
+	end chan struct{} // closed when cmd has ended
+}
+
+// Nodes is a cluster of node processes on this machine.
+type Nodes struct {
+	All []*Node
+	bin string
+}
+
+var buildOnce = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "lockcluster-e2e-")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "lockcluster")
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/lockcluster/lockcluster").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	build := exec.Command("go", "build", "-tags", "hashicorpmetrics", "-o", bin, "./cmd/lockcluster")
+	build.Dir = strings.TrimSpace(string(root))
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build lockcluster: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// Binary builds the command once per test process and returns its path.
+func Binary(t testing.TB) string {
+	t.Helper()
+	bin, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// Start starts n nodes with extra arguments for each and waits until they
+// serve. They are stopped when the test ends; their logs are shown if it failed.
+func Start(t testing.TB, n int, extra ...string) *Nodes {
+	t.Helper()
+	c := &Nodes{bin: Binary(t)}
+	dir := t.TempDir()
+	addrs := freeAddrs(t, 4*n)
+	var initial []string
+	for i := range n {
+		id := fmt.Sprintf("n%d", i+1)
+		node := &Node{
+			ID: id, Raft: addrs[4*i], GRPC: addrs[4*i+1], HTTP: addrs[4*i+2], RESP: addrs[4*i+3],
+			dir: filepath.Join(dir, id), log: filepath.Join(dir, id+".log"), bin: c.bin,
+		}
+		c.All = append(c.All, node)
+		initial = append(initial, id+"="+node.Raft)
+	}
+	for _, node := range c.All {
+		node.args = append([]string{
+			"server", "--node-id", node.ID, "--data-dir", node.dir, "--raft-addr", node.Raft, "--grpc-addr", node.GRPC,
+			"--http-addr", node.HTTP, "--resp-addr", node.RESP, "--initial-cluster", strings.Join(initial, ","),
+		}, extra...)
+		node.Start(t)
+	}
+	t.Cleanup(func() { c.stop(t) })
+	c.WaitServing(t)
+	return c
+}
+
+func (c *Nodes) stop(t testing.TB) {
+	for _, node := range c.All {
+		node.Kill()
+		if t.Failed() {
+			b, _ := os.ReadFile(node.log)
+			t.Logf("log of %s (end):\n%s", node.ID, b[max(0, len(b)-6000):])
+		}
+	}
+}
+
+// GRPC returns the gRPC addresses of all nodes.
+func (c *Nodes) GRPC() []string {
+	var addrs []string
+	for _, n := range c.All {
+		addrs = append(addrs, n.GRPC)
+	}
+	return addrs
+}
+
+// Node returns the node of that id.
+func (c *Nodes) Node(t testing.TB, id string) *Node {
+	t.Helper()
+	for _, n := range c.All {
+		if n.ID == id {
+			return n
+		}
+	}
+	t.Fatalf("no node %q", id)
+	return nil
+}
+
+// Status is the part of `cluster status -o json` that tests need.
+type Status struct {
+	Leader  string `json:"leader"`
+	Term    uint64 `json:"term"`
+	Members []struct {
+		ID           string `json:"id"`
+		Role         string `json:"role"`
+		Reachable    bool   `json:"reachable"`
+		AppliedIndex uint64 `json:"applied_index"`
+		StateHash    string `json:"state_hash"`
+	} `json:"members"`
+}
+
+// Run runs the command line against the cluster and returns what it prints.
+func (c *Nodes) Run(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, c.bin, args...)
+	cmd.Env = append(os.Environ(), "LOCKCLUSTER_ENDPOINTS="+strings.Join(c.GRPC(), ","))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return out, fmt.Errorf("lockcluster %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return out, nil
+}
+
+// Status asks the cluster for its status.
+func (c *Nodes) Status(ctx context.Context) (Status, error) {
+	var s Status
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := c.Run(ctx, "cluster", "status", "-o", "json")
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(out, &s)
+}
+
+// Leader returns the leader, waiting until there is one.
+func (c *Nodes) Leader(t testing.TB) *Node {
+	t.Helper()
+	var id string
+	c.wait(t, 60*time.Second, "a leader", func() error {
+		s, err := c.Status(t.Context())
+		if err == nil && s.Leader == "" {
+			err = fmt.Errorf("no leader")
+		}
+		id = s.Leader
+		return err
+	})
+	return c.Node(t, id)
+}
+
+// WaitServing waits until every node is reachable and there is a leader.
+func (c *Nodes) WaitServing(t testing.TB) {
+	t.Helper()
+	c.wait(t, 60*time.Second, "all nodes serving", func() error {
+		s, err := c.Status(t.Context())
+		if err != nil {
+			return err
+		}
+		if s.Leader == "" || len(s.Members) != len(c.All) {
+			return fmt.Errorf("leader %q, %d members", s.Leader, len(s.Members))
+		}
+		for _, m := range s.Members {
+			if !m.Reachable {
+				return fmt.Errorf("%s is not reachable", m.ID)
+			}
+		}
+		return nil
+	})
+}
+
+func (c *Nodes) wait(t testing.TB, limit time.Duration, what string, cond func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %s for %s: %v", limit, what, err)
+		}
+		<-tick.C
+	}
+}
+
+// Start starts the node's process; it must not run.
+func (n *Node) Start(t testing.TB) {
+	t.Helper()
+	out, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := exec.Command(n.bin, n.args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(end)
+	}()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cmd, n.end = cmd, end
+}
+
+// Signal sends sig to the node's process.
+func (n *Node) Signal(sig os.Signal) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd != nil {
+		_ = n.cmd.Process.Signal(sig)
+	}
+}
+
+// Kill ends the process with SIGKILL and waits until it is gone.
+func (n *Node) Kill() {
+	n.Signal(syscall.SIGKILL)
+	n.mu.Lock()
+	end := n.end
+	n.mu.Unlock()
+	if end != nil {
+		<-end
+	}
+}
+
+// freeAddrs returns n loopback addresses that are free now, all different, and
+// below the range that the kernel takes outgoing connections' ports from: a
+// node that was killed must find its port free again.
+func freeAddrs(t testing.TB, n int) []string {
+	t.Helper()
+	var addrs []string
+	var open []net.Listener
+	for try := 0; len(addrs) < n && try < 100*n; try++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
+		if err == nil {
+			open = append(open, l)
+			addrs = append(addrs, l.Addr().String())
+		}
+	}
+	for _, l := range open {
+		_ = l.Close()
+	}
+	if len(addrs) < n {
+		t.Fatalf("found only %d of %d free ports", len(addrs), n)
+	}
+	return addrs
+}
