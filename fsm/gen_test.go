@@ -93,7 +93,7 @@ func (g *gen) basic() lockcluster.Request {
 	case n < 60:
 		return g.release(ns)
 	case n < 66:
-		return lockcluster.ReleaseByPull{Namespace: ns, Repo: one(g, genRepos), Pull: g.pick(4), Host: one(g, genHosts)}
+		return lockcluster.ReleaseByPull{Namespace: ns, Repo: one(g, genRepos), Pull: g.pull(), Host: one(g, genHosts)}
 	case n < 74:
 		return g.lockCommand(ns)
 	case n < 80:
@@ -128,6 +128,9 @@ func (g *gen) key(ns string) lockcluster.Key {
 	}
 }
 
+// pull returns a pull request's number, or Atlantis's for a run without one.
+func (g *gen) pull() int { return one(g, []int{1, 2, 3, 1, 2, 3, 0, -1}) }
+
 func (g *gen) owner(repo string) lockcluster.Owner {
 	if g.chance(35) {
 		return lockcluster.Owner{ID: one(g, []string{"x", "y"}), Host: one(g, genHosts)}
@@ -135,7 +138,7 @@ func (g *gen) owner(repo string) lockcluster.Owner {
 	if g.chance(5) {
 		repo = one(g, genRepos)
 	}
-	return lockcluster.Owner{Host: one(g, genHosts), Repo: repo, Pull: 1 + g.pick(3)}
+	return lockcluster.Owner{Host: one(g, genHosts), Repo: repo, Pull: g.pull()}
 }
 
 func (g *gen) acquire(ns string) lockcluster.Acquire {
@@ -167,7 +170,7 @@ func (g *gen) release(ns string) lockcluster.Release {
 		r.Guard.Owner = &owner
 	}
 	if g.chance(15) {
-		r.Guard.Pull = 1 + g.pick(3)
+		r.Guard.Pull = g.pull()
 	}
 	if held != nil && g.chance(30) {
 		r.Guard.Token = lockcluster.Token{Epoch: held.Token.Epoch, Counter: held.Token.Counter + uint64(g.pick(2))}

@@ -110,9 +110,9 @@ func (a *Applier) importRecords(r lockcluster.Import) lockcluster.Result {
 }
 
 func (a *Applier) registerNode(r lockcluster.RegisterNode) lockcluster.Result {
-	putIfChanged(a.tx, nodeKey(r.NodeID), &statepb.NodeRecord{
+	a.tx.Put(nodeKey(r.NodeID), encode(&statepb.NodeRecord{
 		RaftAddr: r.RaftAddr, GrpcAddr: r.GRPCAddr, HttpAddr: r.HTTPAddr, RespAddr: r.RESPAddr,
 		Version: r.Version, FeatureLevel: r.FeatureLevel,
-	})
+	}))
 	return lockcluster.Result{Status: lockcluster.StatusApplied}
 }
