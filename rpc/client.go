@@ -69,6 +69,15 @@ func newClientID() string {
 // ID returns the client id of the requests that the client numbers itself.
 func (c *Client) ID() string { return c.sequence.clientID }
 
+// LeaderAddr returns the address of the node that answered as the leader last,
+// empty if that is not known.
+func (c *Client) LeaderAddr() string {
+	if e := c.pool.leader.Load(); e != nil {
+		return e.addr
+	}
+	return ""
+}
+
 // Close closes all connections. Calls in flight fail; the outcome of mutations
 // among them is unknown.
 func (c *Client) Close() error { return c.pool.close() }
