@@ -120,7 +120,7 @@ func pullRequest(repo string, num int, head string) models.PullRequest {
 	return p
 }
 
-func results2[T any](v T, err error) []any         { return []any{v, err} }
+func results2[T any](v T, err error) []any          { return []any{v, err} }
 func results3[T any](ok bool, v T, err error) []any { return []any{ok, v, err} }
 
 // describe renders results so that two backends can be compared: JSON for
