@@ -189,9 +189,14 @@ func TestOutcomeUnknown(t *testing.T) {
 // a try, and the request still takes effect once.
 func TestSilentNode(t *testing.T) {
 	s := newSystem(t, 2)
-	p := newProxy(t, s.nodes[0].server.GRPCAddr())
+	proxies := map[string]*proxy{}
+	var endpoints []string
+	for _, n := range s.nodes {
+		p := newProxy(t, n.server.GRPCAddr())
+		proxies[p.addr()], endpoints = p, append(endpoints, p.addr())
+	}
 	s.hideLeader()
-	c := dial(t, rpc.ClientConfig{Endpoints: []string{p.addr(), s.nodes[1].server.GRPCAddr()}, TryTimeout: 200 * time.Millisecond})
+	c := dial(t, rpc.ClientConfig{Endpoints: endpoints, TryTimeout: 200 * time.Millisecond})
 	do := func(i int) lockcluster.Status {
 		t.Helper()
 		res, err := c.Do(t.Context(), lockcluster.RequestID{}, lockcluster.Acquire{Key: lockKey(i), Owner: pullOwner(1)})
@@ -201,7 +206,7 @@ func TestSilentNode(t *testing.T) {
 		return res.Status
 	}
 	do(0)
-	p.deaf.Store(true)
+	proxies[c.LeaderAddr()].deaf.Store(true)
 	for i := range 3 {
 		start := time.Now()
 		if got := do(i + 1); got != lockcluster.StatusGranted {
@@ -210,6 +215,9 @@ func TestSilentNode(t *testing.T) {
 		if took := time.Since(start); took > 2*time.Second {
 			t.Fatalf("request %d took %v", i, took)
 		}
+	}
+	if n := s.count(lockcluster.RequestID{ClientID: c.ID(), Sequence: 2}); n != 2 {
+		t.Fatalf("the first request after the silence reached the rules %d times, want 2: the test shows nothing", n)
 	}
 }
 
