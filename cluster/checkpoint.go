@@ -134,15 +134,30 @@ func (n *Node) compareCheckpoint(index uint64) {
 	}
 	n.metrics.mismatch.Inc()
 	n.logger.Error("state hashes differ", "index", index, "hash", mine, "votes", fmt.Sprint(votes))
-	for hash, count := range votes {
-		if count > len(members)/2 && hash == mine {
-			return // the others are wrong, and find out by themselves
+	if votes[mine] > len(members)/2 {
+		return // the others are wrong, and find out by themselves
+	}
+	if !hasMajority(votes, len(members)) {
+		// All that differ must stop: leave them the time to ask this node.
+		select {
+		case <-time.After(checkpointPause):
+		case <-n.ctx.Done():
+			return
 		}
 	}
 	n.halter.fail(&HaltError{
 		Cause: ErrDiverged, Op: fmt.Sprintf("compare state hashes at log index %d: this node has %s, among %d members the counts are %v", index, mine, len(members), votes),
 		Advice: "keep the data directories for analysis; remove the node that differs and add a new one with an empty data directory",
 	})
+}
+
+func hasMajority(votes map[string]int, members int) bool {
+	for _, count := range votes {
+		if count > members/2 {
+			return true
+		}
+	}
+	return false
 }
 
 // askCheckpoint asks one node for its hash, some times if it has none yet.

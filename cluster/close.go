@@ -32,9 +32,10 @@ func (n *Node) Close(ctx context.Context) error {
 		n.handOver(ctx)
 	}
 	n.cancel()
-	if !n.halter.halted() {
-		waitFor(&n.batcher.wg, inFlightWait)
-	}
+	close(n.halter.releaseC)
+	// Raft forgets entries that are on their way to the state machine when it
+	// shuts down, and their futures never end: let it finish them first.
+	waitFor(&n.batcher.wg, inFlightWait)
 	err := n.stopRaft()
 	if !waitFor(&n.wg, stopMax) {
 		err = errors.Join(err, errors.New("goroutines of the node did not end"))
@@ -56,7 +57,6 @@ func (n *Node) handOver(ctx context.Context) {
 
 func (n *Node) stopRaft() error {
 	future := n.raft.Shutdown()
-	close(n.halter.releaseC)
 	done := make(chan error, 1)
 	go func() { done <- future.Error() }()
 	timer := time.NewTimer(stopMax)
@@ -91,6 +91,7 @@ func (n *Node) release() error {
 func (n *Node) abandon(o options) {
 	n.gate.close()
 	n.cancel()
+	close(n.halter.releaseC)
 	switch {
 	case n.raft != nil:
 		_ = n.stopRaft() // the error of Open counts

@@ -33,6 +33,9 @@ func acquire(repo string, pull int) lockcluster.Acquire {
 	}
 }
 
+// noID asks the node to give the request an id.
+var noID lockcluster.RequestID
+
 func mustDo(t *testing.T, c *clustertest.Cluster, id string, req lockcluster.Request) lockcluster.Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -41,9 +41,15 @@ func (h *halter) fail(err error) {
 // about to tell raft is not true any more. It holds the goroutine until the
 // node is closed, so that raft does not go on without it.
 func (h *halter) stop(err error) {
+	h.hold(err)
+	runtime.Goexit()
+}
+
+// hold records err, halts, and holds the calling goroutine until the node is
+// closed.
+func (h *halter) hold(err error) {
 	h.fail(err)
 	<-h.releaseC
-	runtime.Goexit()
 }
 
 // halted reports whether the node has halted.

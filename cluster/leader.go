@@ -87,9 +87,7 @@ func (n *Node) registration() lockcluster.RegisterNode {
 }
 
 // register publishes this node's addresses, at the start and whenever a
-// restored state does not have them. It also is the proof that this node has
-// caught up: a linearizable read has everything that it may have acknowledged
-// before its start.
+// restored state does not have them.
 func (n *Node) register() {
 	for {
 		for !n.registerOnce() {
@@ -114,10 +112,6 @@ func (n *Node) registerOnce() bool {
 	var have lockcluster.RegisterNode
 	if err := n.Read(ctx, func(r state.Reader, _ uint64) { have, _ = state.GetNode(r, want.NodeID) }); err != nil {
 		return errors.Is(err, lockcluster.ErrClosed)
-	}
-	if err := n.caughtUp(); err != nil {
-		n.halter.fail(&HaltError{Cause: ErrStorage, Op: "write " + stampFile, Err: err})
-		return true
 	}
 	if have == want {
 		return true

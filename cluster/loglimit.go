@@ -45,7 +45,7 @@ func (n *Node) snapshotNow() {
 		oldest := kept[snapshotsKept-2].Index // still there when the new one is written
 		if last := n.raft.LastIndex(); last > oldest {
 			// The log grows while the snapshot is written: leave room for that.
-			short.TrailingLogs = min(normal.TrailingLogs, last-oldest+n.cfg.SnapshotThreshold/2)
+			short.TrailingLogs = min(normal.TrailingLogs, last-oldest+(last-oldest)/2)
 		}
 		n.setTrailing(short)
 	}

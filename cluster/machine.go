@@ -31,6 +31,7 @@ type machine struct {
 	// in Unix nanoseconds, 0 when there is none. The watchdog reads it.
 	applyingSince atomic.Int64
 	restoring     atomic.Bool
+	broken        bool // an entry could not be applied; of the apply goroutine
 
 	mu          sync.Mutex // guards what follows
 	applied     uint64
@@ -52,11 +53,17 @@ var _ raft.ConfigurationStore = (*machine)(nil)
 
 // Apply implements [raft.FSM].
 func (m *machine) Apply(l *raft.Log) any {
+	if m.broken {
+		return nil
+	}
 	start := time.Now()
 	m.applyingSince.Store(start.UnixNano())
 	applied, err := m.apply(l)
 	if err != nil {
-		m.halter.stop(err)
+		// Raft's goroutine is held, not ended: it has futures to answer.
+		m.broken = true
+		m.halter.hold(err)
+		return nil
 	}
 	m.mu.Lock()
 	f := m.flights[dataKey(l.Data)]

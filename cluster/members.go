@@ -71,6 +71,8 @@ func (n *Node) RemoveNode(ctx context.Context, id string) error {
 		return err
 	}
 	defer n.leave()
+	ctx, cancel := n.deadline(ctx)
+	defer cancel()
 	n.memberMu.Lock()
 	defer n.memberMu.Unlock()
 	if !n.lead.current().Self {
@@ -104,6 +106,12 @@ func (n *Node) RemoveNode(ctx context.Context, id string) error {
 	}
 	if voters%2 == 0 {
 		n.logger.Warn("an even number of voters survives no more failures than one less", "voters", voters)
+	}
+	if _, registered := n.lead.node(id); !registered {
+		// It has never spoken. Remember the id, so that it is not used again.
+		if o := n.proposeHere(ctx, lockcluster.RegisterNode{NodeID: id, RaftAddr: string(target.Address)}); o.fate != fateDecided {
+			return fmt.Errorf("%w: note the id of the node: %s", lockcluster.ErrNoLeader, o.reason)
+		}
 	}
 	_, prev := n.machine.position()
 	n.logger.Info("removing node", "node", id)

@@ -70,6 +70,7 @@ func (n *Node) readable(ctx context.Context) error {
 			err = n.machine.wait(ctx, index)
 		}
 		if err == nil {
+			n.caughtUp()
 			return nil
 		}
 		if perr := n.pause(ctx, leader, attempt); perr != nil {

@@ -75,5 +75,10 @@ func (g *voteGuard) done() error {
 	return nil
 }
 
-// caughtUp is called when this node has read linearizably.
-func (n *Node) caughtUp() error { return n.votes.done() }
+// caughtUp is called when this node has read linearizably: it has everything
+// that it may have acknowledged before its start.
+func (n *Node) caughtUp() {
+	if err := n.votes.done(); err != nil {
+		n.halter.fail(&HaltError{Cause: ErrStorage, Op: "note that this node has caught up", Err: err})
+	}
+}

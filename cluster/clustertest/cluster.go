@@ -3,6 +3,7 @@ package clustertest
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -10,14 +11,18 @@ import (
 	"time"
 
 	"github.com/lockcluster/lockcluster/cluster"
+	"github.com/lockcluster/lockcluster/internal/testutil"
 )
 
 // Options change how a cluster runs.
 type Options struct {
-	// Nodes is how many found the cluster; default 3. Their ids are n1, n2, ...
+	// Nodes is how many found the cluster and are started; default 3. Their ids
+	// are n1, n2, ... A negative number starts none, see [Cluster.Found].
 	Nodes int
 	// OnDisk puts the data into temporary directories instead of memory.
 	OnDisk bool
+	// TCP carries raft over TCP on this machine; not in a bubble.
+	TCP bool
 	// Configure changes a node's configuration before each start.
 	Configure func(*cluster.Config)
 }
@@ -36,6 +41,7 @@ type Cluster struct {
 // machine is one node and what outlives its process.
 type machine struct {
 	disk  *Disk
+	addr  string // of raft
 	dir   string
 	join  []string
 	node  *cluster.Node // nil while it is down
@@ -50,14 +56,23 @@ func Start(t testing.TB, o Options) *Cluster {
 		o.Nodes = 3
 	}
 	c := &Cluster{Network: newNetwork(), t: t, o: o, nodes: map[string]*machine{}}
-	for i := range o.Nodes {
-		id := fmt.Sprintf("n%d", i+1)
-		c.seed = append(c.seed, cluster.Member{ID: id, RaftAddr: string(raftAddr(id))})
+	var ids []string
+	for i := range max(o.Nodes, 0) {
+		ids = append(ids, fmt.Sprintf("n%d", i+1))
 	}
-	for _, m := range c.seed {
-		c.Up(m.ID)
+	c.Found(ids...)
+	for _, id := range ids {
+		c.Up(id)
 	}
 	return c
+}
+
+// Found sets the list of founders for nodes that are started later.
+func (c *Cluster) Found(ids ...string) {
+	c.seed = nil
+	for _, id := range ids {
+		c.seed = append(c.seed, cluster.Member{ID: id, RaftAddr: c.machine(id).addr})
+	}
 }
 
 // Add starts a new node that joins through a running one. It returns what
@@ -84,7 +99,10 @@ func (c *Cluster) machine(id string) *machine {
 	defer c.mu.Unlock()
 	m := c.nodes[id]
 	if m == nil {
-		m = &machine{disk: newDisk()}
+		m = &machine{disk: newDisk(), addr: string(raftAddr(id))}
+		if c.o.TCP {
+			m.addr = testutil.FreeAddr(c.t)
+		}
 		if c.o.OnDisk {
 			m.dir = filepath.Join(c.t.TempDir(), id)
 		}
@@ -95,10 +113,13 @@ func (c *Cluster) machine(id string) *machine {
 
 func (c *Cluster) open(id string, m *machine) error {
 	cfg := cluster.Config{
-		NodeID: id, RaftAddr: string(raftAddr(id)), GRPCAddr: id, DataDir: m.dir, Version: "test",
+		NodeID: id, RaftAddr: m.addr, GRPCAddr: id, DataDir: m.dir, Version: "test",
 		InitialCluster: c.seed, Join: m.join,
 	}
-	opts := []cluster.Option{cluster.WithPeers(peers{c.Network, id}), cluster.WithTransport(c.Network.transport(id))}
+	opts := []cluster.Option{cluster.WithPeers(peers{c.Network, id})}
+	if !c.o.TCP {
+		opts = append(opts, cluster.WithTransport(c.Network.transport(id)))
+	}
 	if len(m.join) > 0 {
 		cfg.InitialCluster = nil
 	}
@@ -180,6 +201,18 @@ func (c *Cluster) Halted(id string, limit time.Duration) error {
 		return err
 	case <-time.After(limit):
 		return nil
+	}
+}
+
+// Lose empties the disk of a node that is down.
+func (c *Cluster) Lose(id string) {
+	c.t.Helper()
+	m := c.machine(id)
+	m.disk = newDisk()
+	if m.dir != "" {
+		if err := os.RemoveAll(m.dir); err != nil {
+			c.t.Fatal(err)
+		}
 	}
 }
 

@@ -46,6 +46,12 @@ func (w *Network) transport(id string) raft.Transport {
 	return t
 }
 
+// Stranger returns a raft transport under a node id, with no node behind it:
+// the test speaks raft itself.
+func (w *Network) Stranger(id string) *raft.InmemTransport {
+	return w.transport(id).(*raft.InmemTransport)
+}
+
 // connectLocked makes the routes of raft what cut says.
 func (w *Network) connectLocked() {
 	for from, t := range w.transports {
