@@ -1,0 +1,87 @@
+package script
+
+import (
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+// openRedis makes the table "redis".
+func (r *runtime) openRedis(l *lua.LState) *lua.LTable {
+	t := l.NewTable()
+	for name, f := range map[string]lua.LGFunction{
+		"call":         r.call(true),
+		"pcall":        r.call(false),
+		"error_reply":  errorReply,
+		"status_reply": statusReply,
+		"sha1hex":      sha1hex,
+		"log":          r.log,
+		"setresp":      setResp,
+		// A script's effects are what is replicated, always.
+		"replicate_commands": func(l *lua.LState) int { l.Push(lua.LTrue); return 1 },
+		"set_repl":           func(*lua.LState) int { return 0 },
+		"breakpoint":         func(l *lua.LState) int { l.Push(lua.LFalse); return 1 },
+		"debug":              func(*lua.LState) int { return 0 },
+	} {
+		t.RawSetString(name, l.NewFunction(f))
+	}
+	for name, n := range map[string]int{
+		"LOG_DEBUG": 0, "LOG_VERBOSE": 1, "LOG_NOTICE": 2, "LOG_WARNING": 3,
+		"REPL_NONE": 0, "REPL_AOF": 1, "REPL_SLAVE": 2, "REPL_REPLICA": 2, "REPL_ALL": 3,
+		"REDIS_VERSION_NUM": 0x07000f,
+	} {
+		t.RawSetString(name, lua.LNumber(n))
+	}
+	t.RawSetString("REDIS_VERSION", lua.LString("7.0.15"))
+	return t
+}
+
+func errorReply(l *lua.LState) int  { return oneField(l, "err") }
+func statusReply(l *lua.LState) int { return oneField(l, "ok") }
+
+func oneField(l *lua.LState, name string) int {
+	s, ok := l.Get(1).(lua.LString)
+	if l.GetTop() != 1 || !ok {
+		l.Push(field(l, "err", "ERR wrong number or type of arguments"))
+		return 1
+	}
+	text := string(s)
+	if name == "err" {
+		text = strings.TrimPrefix(text, "-")
+	}
+	l.Push(field(l, name, text))
+	return 1
+}
+
+func sha1hex(l *lua.LState) int {
+	if l.GetTop() != 1 {
+		l.RaiseError("wrong number of arguments")
+	}
+	l.Push(lua.LString(Digest(lua.LVAsString(l.Get(1)))))
+	return 1
+}
+
+func (r *runtime) log(l *lua.LState) int {
+	if l.GetTop() < 2 {
+		l.RaiseError("redis.log() requires two arguments or more.")
+	}
+	level, ok := l.Get(1).(lua.LNumber)
+	if !ok {
+		l.RaiseError("First argument must be a number (log level).")
+	}
+	var words []string
+	for i := 2; i <= l.GetTop(); i++ {
+		words = append(words, lua.LVAsString(l.Get(i)))
+	}
+	r.host.Log(int(level), strings.Join(words, " "))
+	return 0
+}
+
+// setResp accepts both protocols. What redis.call answers is the same for
+// every command that there is, so nothing changes.
+func setResp(l *lua.LState) int {
+	if n, ok := l.Get(1).(lua.LNumber); l.GetTop() != 1 || !ok || n != 2 && n != 3 {
+		l.RaiseError("RESP version must be 2 or 3.")
+	}
+	return 0
+}
