@@ -10,14 +10,17 @@ import (
 const envPrefix = "LOCKCLUSTER_"
 
 // envOthers are variables with our prefix that are no settings of a node: the
-// client commands and the tests read them.
+// client commands read them, and a node that replaces itself.
 var envOthers = []string{
-	envPrefix + "ENDPOINTS", envPrefix + "TIMEOUT", envPrefix + "OUTPUT", envPrefix + "SEED",
+	envPrefix + "ENDPOINTS", envPrefix + "TIMEOUT", envPrefix + "RESTARTS",
 }
 
 // envService matches what Kubernetes and Docker links put into the environment
 // of every container beside a service named "lockcluster" or "lockcluster-…".
 var envService = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT$|_PORT_[0-9]+_(TCP|UDP)(_|$)`)
+
+// envTests matches variables that the project's own tests read.
+var envTests = regexp.MustCompile("^" + envPrefix + "(SEED$|NEED_|TEST_|E2E_|RACE_|WIRE_)")
 
 // readEnv returns the settings that the environment holds, and the file that
 // LOCKCLUSTER_CONFIG names.
@@ -40,7 +43,7 @@ func readEnv(environ []string) (v values, file string, err error) {
 			if err := v.setText(s, text); err != nil {
 				return nil, "", fmt.Errorf("environment variable %s: %w", name, err)
 			}
-		case strings.HasPrefix(name, envPrefix+"NEED_"), strings.HasPrefix(name, envPrefix+"TEST_"), envService.MatchString(name):
+		case envTests.MatchString(name), envService.MatchString(name):
 		default:
 			return nil, "", fmt.Errorf("environment variable %s: unknown setting, did you mean %s?", name, nearest(name, envNames()))
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -46,49 +47,54 @@ func readFile(path string) (values, error) {
 	return v, v.readMapping(path, "", root)
 }
 
-// readMapping reads the keys of one mapping; prefix is the path to it.
-func (v values) readMapping(path, prefix string, n *yaml.Node) error {
+// lookup returns the setting that a key means in a section ("" at the top), or
+// the candidates for it.
+func lookup(section, key string) (s *setting, candidates []string) {
+	if section == "" {
+		return byName(key), settingNames()
+	}
+	if slices.Contains(sections[section], key) {
+		return byName(key), nil
+	}
+	for _, name := range sections[section] {
+		candidates = append(candidates, section+"."+name)
+	}
+	return nil, candidates
+}
+
+// readMapping reads the keys of a section, "" for the top.
+func (v values) readMapping(path, section string, n *yaml.Node) error {
+	prefix := ""
+	if section != "" {
+		prefix = section + "."
+	}
 	if n.Kind != yaml.MappingNode {
-		return fmt.Errorf("%s:%d: %swant keys with values, got %s", path, n.Line, label(strings.TrimSuffix(prefix, ".")), describe(n))
+		label := ""
+		if section != "" {
+			label = section + ": "
+		}
+		return fmt.Errorf("%s:%d: %swant keys with values, got %s", path, n.Line, label, describe(n))
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		name := prefix + key.Value
-		s := byName(name)
-		if s == nil && isSection(name) {
-			if err := v.readMapping(path, name+".", value); err != nil {
+		if _, ok := sections[key.Value]; ok && section == "" {
+			if err := v.readMapping(path, key.Value, value); err != nil {
 				return err
 			}
 			continue
 		}
+		s, candidates := lookup(section, key.Value)
 		if s == nil {
-			return fmt.Errorf("%s:%d: unknown key %q, did you mean %q?", path, key.Line, name, nearest(name, settingNames()))
+			return fmt.Errorf("%s:%d: unknown key %q, did you mean %q?", path, key.Line, prefix+key.Value, nearest(prefix+key.Value, candidates))
 		}
-		if _, twice := v[name]; twice {
-			return fmt.Errorf("%s:%d: %s is there twice", path, key.Line, name)
+		if _, twice := v[s.name]; twice {
+			return fmt.Errorf("%s:%d: %s is there twice", path, key.Line, s.name)
 		}
 		if err := v.setNode(s, value); err != nil {
-			return fmt.Errorf("%s:%d: %s: %w", path, value.Line, name, err)
+			return fmt.Errorf("%s:%d: %s: %w", path, value.Line, prefix+key.Value, err)
 		}
 	}
 	return nil
-}
-
-// isSection reports whether settings below name exist.
-func isSection(name string) bool {
-	for _, s := range settings {
-		if strings.HasPrefix(s.name, name+".") {
-			return true
-		}
-	}
-	return false
-}
-
-func label(name string) string {
-	if name == "" {
-		return ""
-	}
-	return name + ": "
 }
 
 // setNode sets a setting from a YAML value of its type.

@@ -48,7 +48,7 @@ func TestPrecedence(t *testing.T) {
 	if s != want {
 		t.Errorf("got  %+v\nwant %+v", s, want)
 	}
-	s, err = load(t, file, env, "--insecure", "--compat.exact-repo-match")
+	s, err = load(t, file, env, "--insecure", "--exact-repo-match")
 	if err != nil || !s.Insecure || !s.ExactRepoMatch || s.NodeID != "env" {
 		t.Errorf("flags over the rest: got %+v, %v", s, err)
 	}
@@ -129,7 +129,7 @@ func TestRefused(t *testing.T) {
 func TestForeignVariables(t *testing.T) {
 	env := []string{
 		"LOCKCLUSTER_ENDPOINTS=a:1", "LOCKCLUSTER_SERVICE_HOST=10.0.0.1", "LOCKCLUSTER_SERVICE_PORT_RESP=6379",
-		"LOCKCLUSTER_PORT=tcp://10.0.0.1:6379", "LOCKCLUSTER_PORT_6379_TCP_ADDR=10.0.0.1", "LOCKCLUSTER_NODE_ID=", "LOCKCLUSTER_SEED=1",
+		"LOCKCLUSTER_PORT=tcp://10.0.0.1:6379", "LOCKCLUSTER_PORT_6379_TCP_ADDR=10.0.0.1", "LOCKCLUSTER_NODE_ID=", "LOCKCLUSTER_SEED=1", "LOCKCLUSTER_E2E_KILLS=50",
 	}
 	if s, err := load(t, "", env); err != nil || s.NodeID != "" {
 		t.Errorf("got %+v, %v", s, err)

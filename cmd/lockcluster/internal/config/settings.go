@@ -31,8 +31,8 @@ type Server struct {
 	RESPPasswordFile string `koanf:"resp-password-file"`
 
 	// The Redis door's ways, see package compat/resp.
-	ExactRepoMatch    bool `koanf:"compat.exact-repo-match"`
-	RedactCredentials bool `koanf:"compat.redact-stored-credentials"`
+	ExactRepoMatch    bool `koanf:"exact-repo-match"`
+	RedactCredentials bool `koanf:"redact-stored-credentials"`
 
 	LogFormat string `koanf:"log-format"`
 	LogLevel  string `koanf:"log-level"`
@@ -60,7 +60,7 @@ type setting struct {
 var settings = []setting{
 	{"node-id", kindText, "", "name of this node, for all time"},
 	{"data-dir", kindText, "", "directory of this node's data; made if it is not there"},
-	{"initial-cluster", kindMembers, "", "founders of a new cluster, the same on each: `n1=host:port,n2=host:port`, by raft address"},
+	{"initial-cluster", kindMembers, "", "founders of a new cluster with their raft addresses, the same `list` on each: n1=host:port,n2=host:port"},
 	{"join", kindList, "", "gRPC `addresses` of a running cluster that a new node enters"},
 	{"raft-addr", kindText, "127.0.0.1:7000", "`host:port` to listen on for the other nodes' Raft"},
 	{"grpc-addr", kindText, "127.0.0.1:7100", "`host:port` to listen on for gRPC: clients and forwarded requests"},
@@ -74,8 +74,8 @@ var settings = []setting{
 	{"resp-username", kindText, "", "user name that Redis clients must give; needs --resp-password-file"},
 	{"resp-password-file", kindText, "", "`file` with the password that Redis clients must give"},
 	{"insecure", kindBool, "false", "listen beyond this machine without TLS and authentication"},
-	{"compat.exact-repo-match", kindBool, "true", "a pull request's close never touches a repository whose name merely begins alike"},
-	{"compat.redact-stored-credentials", kindBool, "false", "strip user names and tokens from URLs before a lock is stored"},
+	{"exact-repo-match", kindBool, "true", "a pull request's close never touches a repository whose name merely begins alike"},
+	{"redact-stored-credentials", kindBool, "false", "strip user names and tokens from URLs before a lock is stored"},
 	{"log-format", kindText, "json", "how log lines look: json or text"},
 	{"log-level", kindText, "info", "lowest level that is logged: debug, info, warn or error"},
 }
@@ -90,6 +90,11 @@ func byName(name string) *setting {
 	return nil
 }
 
+// sections are the settings that a file may also have in a section.
+var sections = map[string][]string{
+	"compat": {"exact-repo-match", "redact-stored-credentials"},
+}
+
 func settingNames() []string {
 	names := make([]string, len(settings))
 	for i, s := range settings {
@@ -100,7 +105,7 @@ func settingNames() []string {
 
 // env returns the name of the setting's environment variable.
 func (s *setting) env() string {
-	return envPrefix + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(s.name))
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
 }
 
 // flagConfig names the configuration file itself; it is no setting.

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// command runs the command line in this process, without a cluster.
+func command(t *testing.T, environ []string, arguments ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, diagnostics bytes.Buffer
+	code = run(context.WithoutCancel(t.Context()), arguments, Streams{In: strings.NewReader(""), Out: &out, Err: &diagnostics}, environ)
+	return code, out.String(), diagnostics.String()
+}
+
+// golden compares got with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v; write it with -update", err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (write it anew with -update)\ngot:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+// The help of every command is what it was: flags and examples are what people
+// put into scripts.
+func TestHelp(t *testing.T) {
+	var each func(cmd *cobra.Command, path []string)
+	each = func(cmd *cobra.Command, path []string) {
+		if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" {
+			return
+		}
+		t.Run(strings.Join(path, " "), func(t *testing.T) {
+			code, out, diagnostics := command(t, nil, append(path[1:len(path):len(path)], "--help")...)
+			if code != 0 || diagnostics != "" {
+				t.Errorf("exit code %d, %s", code, diagnostics)
+			}
+			golden(t, "help/"+strings.Join(path, "-")+".txt", out)
+		})
+		for _, child := range cmd.Commands() {
+			each(child, append(path[:len(path):len(path)], child.Name()))
+		}
+	}
+	root := (&app{}).root()
+	each(root, []string{root.Name()})
+}
+
+// A wrong command line has exit code 2 and says what is wrong, without asking
+// any cluster.
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		line string
+		env  string
+		want string
+	}{
+		{line: "frobnicate", want: `unknown command "frobnicate"`},
+		{line: "sever", want: `did you mean "server"?`},
+		{line: "cluster stats", want: `did you mean "status"?`},
+		{line: "locks list extra", want: "unknown command"},
+		{line: "locks list --no-such-flag", want: "unknown flag: --no-such-flag"},
+		{line: "version -o yaml", want: `--output "yaml": use table or json`},
+		{line: "locks get", want: "accepts 1 arg(s), received 0"},
+		{line: "locks list --pull 4", want: "--repo"},
+		{line: "locks list --namespace a/b", want: "namespace"},
+		{line: "locks acquire acme/infra/./default/", want: "--owner ID or --pull N"},
+		{line: "locks acquire acme --pull 1", want: "want repo/path/workspace/project"},
+		{line: "locks acquire acme/infra/default --pull 1", want: "want repo/path/workspace/project"},
+		{line: "locks acquire acme/infra/./default/ --pull 1 --owner x", want: "either"},
+		{line: "locks acquire acme/infra/./default/ --host h", want: "--host goes with --pull"},
+		{line: "locks acquire acme/infra/./default/ --pull 1 --ttl 5s", want: "never expires"},
+		{line: "locks acquire acme/infra/./default/ --owner a --ttl -5s", want: "above 0"},
+		{line: "locks acquire acme/infra/./default/ --pull 1 --repo other/repo", want: "does not begin with"},
+		{line: "locks acquire a/b/c/d/ --pull 1 --repo a/b --path x --workspace d", want: `"a/b/x/d/"`},
+		{line: "locks acquire a/b/c/d/ --pull 1 --path c", want: "--repo, --path and --workspace"},
+		{line: "locks release acme/infra/./default/", want: "--force"},
+		{line: "locks release acme/infra/./default/ --pull 1 --force", want: "--force"},
+		{line: "locks list --timeout 0s", want: "--timeout"},
+		{line: "locks list --endpoints nowhere", want: "want host:port"},
+		{line: "locks list", env: "LOCKCLUSTER_TIMEOUT=soon", want: "LOCKCLUSTER_TIMEOUT"},
+		{line: "locks list", env: "LOCKCLUSTER_ENDPOINTS=,", want: "no endpoints"},
+		{line: "import", want: "boltdb:FILE"},
+		{line: "import --from redis://x", want: "boltdb:FILE"},
+		{line: "import --from boltdb:x --on-conflict both", want: "--on-conflict"},
+		{line: "dev --nodes 0", want: "--nodes 0"},
+		{line: "dev --base-port 80", want: "--base-port 80"},
+		{line: "server", want: "--node-id"},
+		{line: "server --node-id n1", want: "--data-dir"},
+		{line: "server --node-id n1 --data-dir d --resp-addr 0.0.0.0:7300", want: "--insecure"},
+		{line: "server --nodeid n1", want: "unknown flag: --nodeid"},
+		{line: "server", env: "LOCKCLUSTER_NODEID=n1", want: "did you mean LOCKCLUSTER_NODE_ID?"},
+	} {
+		code, out, diagnostics := command(t, []string{c.env}, strings.Fields(c.line)...)
+		if code != 2 || out != "" || !strings.Contains(diagnostics, c.want) {
+			t.Errorf("%s: exit code %d, %q, %q; want 2 and %q", c.line, code, out, diagnostics, c.want)
+		}
+	}
+}
+
+// A group of commands alone shows its help; version works in both forms.
+func TestWithoutCluster(t *testing.T) {
+	if code, out, _ := command(t, nil, "cluster"); code != 0 || !strings.Contains(out, "transfer-leader") {
+		t.Errorf("cluster: exit code %d, %s", code, out)
+	}
+	if code, out, _ := command(t, nil, "version"); code != 0 || !strings.HasPrefix(out, "lockcluster ") {
+		t.Errorf("version: exit code %d, %s", code, out)
+	}
+	if code, out, _ := command(t, nil, "version", "-o", "json"); code != 0 || !strings.Contains(out, `"go_version"`) {
+		t.Errorf("version -o json: exit code %d, %s", code, out)
+	}
+}
+
+// A cluster that cannot be reached is a failure with the reason, within the
+// time that was given.
+func TestUnreachable(t *testing.T) {
+	code, _, diagnostics := command(t, nil, "cluster", "status", "--endpoints", "127.0.0.1:1", "--timeout", "300ms")
+	if code != 1 || !strings.Contains(diagnostics, "127.0.0.1:1") {
+		t.Errorf("exit code %d, %s", code, diagnostics)
+	}
+}

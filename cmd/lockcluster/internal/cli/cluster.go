@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockcluster/lockcluster/rpc"
+)
+
+func (a *app) clusterCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "cluster",
+		Short: "Look at the cluster and change it",
+	}, a.clusterStatusCommand(), a.clusterMembersCommand(), a.clusterAddCommand(), a.clusterRemoveCommand(),
+		a.clusterTransferCommand(), a.snapshotCommand())
+}
+
+func (a *app) clusterStatusCommand() *cobra.Command {
+	var where clientFlags
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show who leads and how every node is",
+		Long: `status asks one node how the cluster is, and that node asks all others. Without a
+leader it shows what there is, and the exit code is 1.`,
+		Args: args(cobra.NoArgs),
+		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
+			s, err := c.Status(ctx, false)
+			if err != nil {
+				return err
+			}
+			if err := a.print(s, func(w io.Writer) error { return statusTable(w, s) }); err != nil {
+				return err
+			}
+			if s.Leader == "" {
+				return errors.New("there is no leader: too few voters reach each other")
+			}
+			return nil
+		}),
+	}
+	a.addClientFlags(cmd.Flags(), &where)
+	return cmd
+}
+
+// statusTable writes the cluster's status for a person.
+func statusTable(w io.Writer, s rpc.ClusterStatus) error {
+	leader := s.Leader
+	if leader == "" {
+		leader = "none"
+	}
+	fmt.Fprintf(w, "leader %s · term %d · commit index %d · mode %s · active system %s · epoch %d\n",
+		visible(leader), s.Term, s.CommitIndex, visible(s.Mode), visible(s.ActiveSystem), s.Epoch)
+	fmt.Fprintf(w, "%d locks · %d command locks · %d documents\n\n", s.Locks, s.CommandLocks, s.Documents)
+	t := newTable(w, "NODE", "ROLE", "SUFFRAGE", "REACHABLE", "APPLIED", "STATE HASH", "RAFT")
+	for _, m := range s.Members {
+		reachable := "yes"
+		if !m.Reachable {
+			reachable = "no"
+			if m.Problem != "" {
+				reachable += ": " + m.Problem
+			}
+		}
+		applied := ""
+		if m.Reachable {
+			applied = fmt.Sprint(m.AppliedIndex)
+		}
+		t.row(m.ID, m.Role, m.Suffrage, reachable, applied, m.StateHash[:min(12, len(m.StateHash))], m.Address)
+	}
+	return t.flush()
+}
+
+func (a *app) clusterMembersCommand() *cobra.Command {
+	var where clientFlags
+	cmd := &cobra.Command{
+		Use:   "members",
+		Short: "List the nodes with all their addresses",
+		Args:  args(cobra.NoArgs),
+		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
+			s, err := c.Status(ctx, false)
+			if err != nil {
+				return err
+			}
+			return a.print(s.Members, func(w io.Writer) error {
+				t := newTable(w, "NODE", "ROLE", "SUFFRAGE", "RAFT", "GRPC", "HTTP", "REDIS", "VERSION")
+				for _, m := range s.Members {
+					t.row(m.ID, m.Role, m.Suffrage, m.Address, m.GRPCAddr, m.HTTPAddr, m.RESPAddr, m.Version)
+				}
+				return t.flush()
+			})
+		}),
+	}
+	a.addClientFlags(cmd.Flags(), &where)
+	return cmd
+}
+
+func (a *app) clusterAddCommand() *cobra.Command {
+	var where clientFlags
+	cmd := &cobra.Command{
+		Use:   "add ID HOST:PORT",
+		Short: "Add a node",
+		Long: `add makes a node a member, by its id and its raft address. It begins as a
+non-voter and becomes a voter by itself when it has caught up. Start the node
+with an empty data directory and --join; that alone does the same.
+
+A node id is used once: a node that lost its disk comes back under a new id.`,
+		Example: "  lockcluster cluster add n4 10.0.0.4:7000",
+		Args:    args(cobra.ExactArgs(2)),
+		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
+			index, err := c.AddMember(ctx, words[0], words[1])
+			if err != nil {
+				return err
+			}
+			return a.printChange(map[string]any{"id": words[0], "address": words[1], "index": index},
+				"added %s as a non-voter; it becomes a voter when it has caught up\n", words[0])
+		}),
+	}
+	a.addClientFlags(cmd.Flags(), &where)
+	return cmd
+}
+
+func (a *app) clusterRemoveCommand() *cobra.Command {
+	var where clientFlags
+	cmd := &cobra.Command{
+		Use:   "remove ID",
+		Short: "Remove a node for good",
+		Long: `remove takes a node out of the cluster; its process then stops by itself, and its
+id cannot come back. Refused when the rest would have no reachable majority.`,
+		Example: "  lockcluster cluster remove n4",
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
+			index, err := c.RemoveMember(ctx, words[0])
+			if err != nil {
+				return err
+			}
+			return a.printChange(map[string]any{"id": words[0], "index": index}, "removed %s\n", words[0])
+		}),
+	}
+	a.addClientFlags(cmd.Flags(), &where)
+	return cmd
+}
+
+func (a *app) clusterTransferCommand() *cobra.Command {
+	var where clientFlags
+	cmd := &cobra.Command{
+		Use:     "transfer-leader [ID]",
+		Short:   "Hand leadership to another voter",
+		Long:    "transfer-leader hands leadership to the given voter, or to the one that is furthest, and answers when that one leads.",
+		Example: "  lockcluster cluster transfer-leader n2",
+		Args:    args(cobra.MaximumNArgs(1)),
+		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
+			to := ""
+			if len(words) > 0 {
+				to = words[0]
+			}
+			leader, err := c.TransferLeader(ctx, to)
+			if err != nil {
+				return err
+			}
+			return a.printChange(map[string]any{"leader": leader}, "%s leads now\n", leader)
+		}),
+	}
+	a.addClientFlags(cmd.Flags(), &where)
+	return cmd
+}
+
+// printChange tells that something was done.
+func (a *app) printChange(v map[string]any, format string, name string) error {
+	return a.print(v, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, format, visible(name))
+		return err
+	})
+}

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockcluster/lockcluster/cmd/lockcluster/internal/dev"
+	"github.com/lockcluster/lockcluster/rpc"
+)
+
+const (
+	devNodes    = 3
+	devBasePort = 7000
+)
+
+func (a *app) devCommand() *cobra.Command {
+	o := dev.Options{Environ: a.environ}
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a whole cluster on this machine",
+		Long: `dev starts the nodes of a cluster as separate processes on this machine, waits
+until they serve, says what to type next, and stops them on Ctrl-C. Node i (from
+1) listens on 127.0.0.1, with P the base port: Raft on P+i, gRPC on P+100+i,
+HTTP on P+200+i, the Redis protocol on P+300+i.
+
+Without --data-dir the data is removed at the end. With it, DIR/<id>/ holds the
+data of node <id>, its process id (pid) and what it logs (log); the next start on
+DIR finds every lock again.`,
+		Example: `  lockcluster dev
+  lockcluster dev --data-dir ./locks --nodes 5`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.IntVar(&o.Nodes, "nodes", devNodes, "how many nodes")
+	f.StringVar(&o.DataDir, "data-dir", "", "directory to keep the data in; removed at the end if not given")
+	f.IntVar(&o.BasePort, "base-port", devBasePort, "`port` from which the nodes' ports are counted")
+	f.StringVar(&o.LogStore, "log-store", "wal", "how the nodes keep the Raft log: wal or boltdb")
+	return cmd
+}
+
+func (a *app) dev(ctx context.Context, o dev.Options) error {
+	if err := o.Validate(); err != nil {
+		return usagef("%w", err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	o.Executable = exe
+
+	// The first signal asks the nodes to stop, the second one kills them.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	runCtx, stop := context.WithCancel(ctx)
+	killCtx, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer kill()
+	go func() {
+		for _, f := range []func(){stop, kill} {
+			select {
+			case <-signals:
+				f()
+			case <-killCtx.Done():
+				return
+			}
+		}
+	}()
+
+	fmt.Fprintf(a.Err, "starting %d nodes on this machine ...\n", o.Nodes)
+	c, err := dev.Start(runCtx, o, func(text string) { fmt.Fprintln(a.Err, text) })
+	if err != nil {
+		return err
+	}
+	err = a.printDev(runCtx, o, c)
+	if err == nil {
+		err = c.Run(runCtx)
+	}
+	fmt.Fprintln(a.Err, "stopping the nodes ...")
+	c.Stop(killCtx)
+	return err
+}
+
+// printDev says what runs and what to type next.
+func (a *app) printDev(ctx context.Context, o dev.Options, c *dev.Cluster) error {
+	answer := struct {
+		Leader  string     `json:"leader"`
+		DataDir string     `json:"data_dir"`
+		Nodes   []dev.Node `json:"nodes"`
+	}{a.devLeader(ctx, c), c.Dir, c.Nodes()}
+	return a.print(answer, func(w io.Writer) error {
+		t := newTable(w, "NODE", "ROLE", "PID", "RAFT", "GRPC", "HTTP", "REDIS")
+		for _, n := range answer.Nodes {
+			role := "follower"
+			if n.ID == answer.Leader {
+				role = "leader"
+			}
+			t.row(n.ID, role, fmt.Sprint(n.PID), n.RaftAddr, n.GRPCAddr, n.HTTPAddr, n.RESPAddr)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, devNextSteps(o, c.Dir))
+		return err
+	})
+}
+
+// devLeader asks the cluster who leads; empty if it cannot tell.
+func (a *app) devLeader(ctx context.Context, c *dev.Cluster) string {
+	var endpoints []string
+	for _, n := range c.Nodes() {
+		endpoints = append(endpoints, n.GRPCAddr)
+	}
+	client, err := rpc.Dial(ctx, rpc.ClientConfig{Endpoints: endpoints, Timeout: clientTimeout})
+	if err != nil {
+		return ""
+	}
+	defer client.Close()
+	s, err := client.Status(ctx, true)
+	if err != nil {
+		return ""
+	}
+	return s.Leader
+}
+
+// devNextSteps is what to type next.
+func devNextSteps(o dev.Options, dir string) string {
+	self, endpoints := selfCommand(o.Executable, os.Args[0]), ""
+	addrs := dev.GRPCAddrs(o.BasePort, o.Nodes)
+	if o.BasePort != devBasePort || o.Nodes < devNodes {
+		endpoints = " --endpoints " + strings.Join(addrs, ",")
+	}
+	kept := "it is removed at the end; keep it with --data-dir DIR"
+	if o.DataDir != "" {
+		kept = "it is kept"
+	}
+	redis := o.BasePort + 301
+	return fmt.Sprintf(`
+data and logs: %s (%s)
+
+Point Atlantis at any node, it takes it for its Redis:
+  atlantis server --locking-db-type=redis --redis-host=127.0.0.1 --redis-port=%d ...
+
+Look at the cluster and its locks:
+  %s cluster status%s
+  %[4]s locks list%[5]s
+  %[4]s locks acquire acme/infra/./default/ --pull 1 --user ann%[5]s
+  redis-cli -p %[3]d keys '*'
+
+Stop everything with Ctrl-C.
+`, dir, kept, redis, self, endpoints)
+}
+
+// selfCommand returns how this program was called, for the user to repeat.
+func selfCommand(executable, arg0 string) string {
+	if slices.ContainsFunc(strings.Split(filepath.ToSlash(executable), "/"),
+		func(part string) bool { return strings.HasPrefix(part, "go-build") }) {
+		return "go run ./cmd/lockcluster"
+	}
+	return arg0
+}

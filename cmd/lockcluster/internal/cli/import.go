@@ -1,0 +1,211 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/migration"
+)
+
+type importFlags struct {
+	client     clientFlags
+	from       string
+	dryRun     bool
+	onConflict string
+	namespace  string
+	quarantine string
+	redact     bool
+}
+
+func (a *app) importCommand() *cobra.Command {
+	f := importFlags{client: clientFlags{long: true}}
+	cmd := &cobra.Command{
+		Use:   "import --from boltdb:FILE",
+		Short: "Take over the locks of an Atlantis",
+		Long: `import reads an atlantis.db, also while Atlantis has it open, and gives its
+locks, pull statuses and command locks to the cluster. The file is only ever
+read. Nothing in the cluster is overwritten, so an import may be stopped and
+repeated.
+
+What cannot be imported is reported, and the exit code is 3: records that cannot
+be read, and locks that two pull requests claim. Their bytes, which hold secrets,
+are kept in the directory --quarantine, readable by you only.`,
+		Example: `  lockcluster import --from boltdb:/var/lib/atlantis/atlantis.db --dry-run
+  lockcluster import --from boltdb:/var/lib/atlantis/atlantis.db --on-conflict keep-older`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.importFrom(cmd.Context(), &f) },
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&f.from, "from", "", "what to import: boltdb:`FILE`")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "only read the file and say what it holds; asks no cluster")
+	fs.StringVar(&f.onConflict, "on-conflict", migration.ConflictFail.String(),
+		"when two pull requests have one lock in the file: fail (leave it out), keep-older or keep-newer")
+	addNamespace(fs, &f.namespace)
+	fs.StringVar(&f.quarantine, "quarantine", "lockcluster-quarantine",
+		"`directory` to keep the bytes of records in that are not imported; made when there are any; empty: keep none")
+	fs.BoolVar(&f.redact, "redact-credentials", false, "strip user names and tokens from URLs before they are stored")
+	a.addClientFlags(fs, &f.client)
+	return cmd
+}
+
+func (a *app) importFrom(ctx context.Context, f *importFlags) error {
+	_, file, err := migration.ParseSource(f.from)
+	if err != nil {
+		return usagef("--from %q: %w", f.from, err)
+	}
+	policy, err := migration.ParseConflictPolicy(f.onConflict)
+	if err != nil {
+		return usagef("--on-conflict: %w", err)
+	}
+	if err := lockcluster.ValidateNamespace(f.namespace); err != nil {
+		return usagef("--namespace: %w", err)
+	}
+	ctx, cancel := interruptible(ctx)
+	defer cancel()
+	var doer migration.Doer
+	if !f.dryRun {
+		c, err := a.dial(ctx, &f.client)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		doer = c
+	}
+	bar := newProgress(a.Err)
+	report, err := migration.ImportBolt(ctx, doer, migration.BoltImport{
+		File: file, DryRun: f.dryRun, QuarantineDir: f.quarantine, Progress: bar.show,
+		PlanOptions: migration.PlanOptions{Namespace: f.namespace, OnConflict: policy, RedactCredentials: f.redact},
+	})
+	bar.done()
+	if report == nil {
+		return err
+	}
+	if printErr := a.print(report, func(w io.Writer) error { return importTable(w, report) }); printErr != nil {
+		return printErr
+	}
+	if _, statErr := os.Stat(f.quarantine); statErr == nil && !f.dryRun && leftOver(report) > 0 {
+		fmt.Fprintf(a.Err, "the bytes of what was not imported are in %s: they hold secrets\n", f.quarantine)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("the import stopped before its end; repeat it to go on: %w", err)
+	case !report.Complete():
+		return silent(exitRefused)
+	}
+	return nil
+}
+
+// leftOver counts the entries of a report whose bytes went into quarantine.
+func leftOver(r *migration.Report) int { return len(r.Quarantined) + len(r.Conflicts) }
+
+// importTable writes the report for a person.
+func importTable(w io.Writer, r *migration.Report) error {
+	if r.DryRun {
+		fmt.Fprintf(w, "DRY RUN: nothing was changed; into an empty cluster this would go:\n\n")
+	}
+	t := newTable(w)
+	for _, line := range [][]string{
+		{"source", r.Source},
+		{"namespace", r.Namespace},
+		{"locks imported", fmt.Sprint(r.Imported)},
+		{"locks unchanged", fmt.Sprint(r.Unchanged)},
+		{"pull statuses", fmt.Sprint(r.Pulls)},
+		{"command locks", fmt.Sprint(r.CommandLocks)},
+		{"quarantined", fmt.Sprint(len(r.Quarantined))},
+		{"conflicts", fmt.Sprint(len(r.Conflicts))},
+		{"digest", r.Digest},
+	} {
+		t.row(line...)
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if r.SourceSHA256After != "" && r.SourceSHA256After != r.SourceSHA256 {
+		fmt.Fprintf(w, "\nAtlantis wrote to the file meanwhile: import again to take over what is new.\n")
+	}
+	if len(r.Quarantined) > 0 {
+		fmt.Fprintf(w, "\nQUARANTINED (not imported)\n")
+		t := newTable(w, "BUCKET", "KEY", "REASON")
+		for _, q := range r.Quarantined {
+			t.row(q.Bucket, q.Key, q.Reason)
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	return conflictTable(w, r.Conflicts)
+}
+
+func conflictTable(w io.Writer, conflicts []migration.Conflict) error {
+	if len(conflicts) == 0 {
+		return nil
+	}
+	fmt.Fprintf(w, "\nCONFLICTS\n")
+	t := newTable(w, "LOCK", "IN", "HOLDER", "USER", "SINCE", "VERDICT")
+	for _, c := range conflicts {
+		for i, holder := range c.Candidates {
+			name := c.Identity
+			if i > 0 {
+				name = " "
+			}
+			verdict := "not imported: " + c.Reason
+			switch {
+			case c.Kept != "" && c.Kept == holder.Key:
+				verdict = "kept"
+			case c.Kept != "":
+				verdict = "left out"
+			case i > 0:
+				verdict = " "
+			}
+			who := holder.Owner
+			if holder.Pull != 0 {
+				who = fmt.Sprintf("%s#%d", holder.Repo, holder.Pull)
+			}
+			t.row(name, holder.In, who, holder.User, holder.Time, verdict)
+		}
+	}
+	return t.flush()
+}
+
+// progress shows a bar on a terminal, nothing elsewhere.
+type progress struct {
+	w     io.Writer // nil: not a terminal
+	next  time.Time
+	shown bool
+}
+
+// progressPause is the least time between two drawings.
+const progressPause = 50 * time.Millisecond
+
+func newProgress(w io.Writer) *progress {
+	if !terminal(w) {
+		w = nil
+	}
+	return &progress{w: w}
+}
+
+func (p *progress) show(done, total int) {
+	now := time.Now()
+	if p.w == nil || total == 0 || done < total && now.Before(p.next) {
+		return
+	}
+	p.next, p.shown = now.Add(progressPause), true
+	const width = 30
+	full := done * width / total
+	fmt.Fprintf(p.w, "\rimporting [%s%s] %d of %d", strings.Repeat("#", full), strings.Repeat(".", width-full), done, total)
+}
+
+// done leaves the bar's line.
+func (p *progress) done() {
+	if p.shown {
+		fmt.Fprintln(p.w)
+	}
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"iter"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/migration"
+	"github.com/lockcluster/lockcluster/rpc"
+)
+
+var sampleTime = time.Date(2026, 11, 1, 10, 0, 0, 123456789, time.UTC)
+
+func samples() []lockcluster.Lock {
+	return []lockcluster.Lock{
+		{
+			Key:  lockcluster.Key{Namespace: "default", Repo: "acme/infra", Path: ".", Workspace: "default"},
+			Kind: lockcluster.KindPull, Owner: lockcluster.Owner{Repo: "acme/infra", Pull: 7, Host: "vcs.example"},
+			User: "ann", Token: lockcluster.Token{Epoch: 1, Counter: 42}, AcquiredAt: sampleTime,
+			Value: []byte(`{"Pull":{"BaseRepo":{"CloneURL":"https://canary:secret@vcs.example/acme/infra.git"}}}`),
+		},
+		{
+			Key:  lockcluster.Key{Namespace: "db3", Repo: "acme/\x1b[31mred", Path: "net", Workspace: "prod", Project: "p"},
+			Kind: lockcluster.KindLeased, Owner: lockcluster.Owner{ID: "ci-1"}, Priority: lockcluster.PriorityHigh,
+			Token: lockcluster.Token{Epoch: 2, Counter: 1}, AcquiredAt: sampleTime, RenewedAt: sampleTime, TTL: time.Minute,
+		},
+	}
+}
+
+func sequence(locks []lockcluster.Lock, last error) iter.Seq2[*lockcluster.Lock, error] {
+	return func(yield func(*lockcluster.Lock, error) bool) {
+		for i := range locks {
+			if !yield(&locks[i], nil) {
+				return
+			}
+		}
+		if last != nil {
+			yield(nil, last)
+		}
+	}
+}
+
+// Locks are shown as they always were, and never with what a legacy client
+// stored; what a terminal would obey is made visible.
+func TestLockOutput(t *testing.T) {
+	for _, output := range []string{outputTable, outputJSON} {
+		var out bytes.Buffer
+		a := &app{Streams: Streams{Out: &out}, output: output}
+		if err := a.printList(sequence(samples(), nil)); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range samples() {
+			v := viewOf(&l)
+			if err := a.print(v, v.details); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.Contains(out.String(), "secret") || strings.Contains(out.String(), "\x1b") {
+			t.Errorf("%s shows a secret or an escape sequence", output)
+		}
+		golden(t, "locks-"+output+".txt", out.String())
+	}
+}
+
+// A list of nothing is an empty array, and a list that broke is no JSON at all,
+// so that no script takes it for the whole.
+func TestListEnds(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{Streams: Streams{Out: &out}, output: outputJSON}
+	if err := a.printList(sequence(nil, nil)); err != nil || out.String() != "[]\n" {
+		t.Errorf("got %q, %v", out.String(), err)
+	}
+	out.Reset()
+	broken := errors.New("broken")
+	if err := a.printList(sequence(samples(), broken)); !errors.Is(err, broken) || json.Valid(out.Bytes()) {
+		t.Errorf("got %v and %s", err, out.String())
+	}
+}
+
+// The cluster's status and an import's report are shown as they always were.
+func TestTables(t *testing.T) {
+	var out bytes.Buffer
+	if err := statusTable(&out, rpc.ClusterStatus{
+		Leader: "n1", Term: 3, CommitIndex: 17, Mode: "enhanced", ActiveSystem: "enhanced", Epoch: 2, Locks: 121, CommandLocks: 1, Documents: 33,
+		Members: []rpc.MemberStatus{
+			{ID: "n1", Address: "10.0.0.1:7000", Role: "leader", Suffrage: "voter", Reachable: true, AppliedIndex: 17, StateHash: "bf4dc7474f5512345678"},
+			{ID: "n2", Address: "10.0.0.2:7000", Suffrage: "voter", Problem: "no answer"},
+			{ID: "n3", Address: "10.0.0.3:7000", Role: "follower", Suffrage: "non-voter", Reachable: true, AppliedIndex: 16, StateHash: "bf"},
+		},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "status.txt", out.String())
+
+	out.Reset()
+	if err := importTable(&out, &migration.Report{
+		Source: "boltdb:atlantis.db", Namespace: "default", DryRun: true, Imported: 3, Unchanged: 1, Pulls: 2, CommandLocks: 1, Digest: "sha256:00",
+		SourceSHA256: "a", SourceSHA256After: "b",
+		Quarantined: []migration.Quarantined{{Bucket: "runLocks", Key: "a/b/c\x00", Reason: "the value is not JSON"}},
+		Conflicts: []migration.Conflict{
+			{Identity: "a/b/./default/", Reason: "two pull requests hold it", Candidates: []migration.Candidate{
+				{In: migration.InSource, Key: "a/b/./default", Repo: "a/b", Pull: 1, User: "ann", Time: "2026-01-01T00:00:00Z"},
+				{In: migration.InSource, Key: "a/b/./default/", Repo: "a/b", Pull: 2, User: "bob"},
+			}},
+			{Identity: "a/b/./prod/", Kept: "k1", Candidates: []migration.Candidate{
+				{In: migration.InSource, Key: "k1", Repo: "a/b", Pull: 1}, {In: migration.InCluster, Key: "k2", Owner: "ci"},
+			}},
+		},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "import.txt", out.String())
+}

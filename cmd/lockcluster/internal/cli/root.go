@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lockcluster/lockcluster/internal/buildinfo"
+)
+
+// Streams are a command's standard streams.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// app is what the commands share.
+type app struct {
+	Streams
+	environ []string // as os.Environ gives it
+	output  string   // --output
+}
+
+// Main runs the command line and returns the exit code.
+func Main(arguments []string, streams Streams) int {
+	return run(context.Background(), arguments, streams, os.Environ())
+}
+
+func run(ctx context.Context, arguments []string, streams Streams, environ []string) int {
+	a := &app{Streams: streams, environ: environ}
+	root := a.root()
+	root.SetArgs(arguments)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	code, text := exitCode(root.ExecuteContext(ctx))
+	if text != "" {
+		fmt.Fprintln(streams.Err, "lockcluster: "+text)
+	}
+	return code
+}
+
+// interruptible returns a context that ends with the first Ctrl-C or SIGTERM.
+// Only short commands use it: server and dev have their own way to stop.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+}
+
+func (a *app) root() *cobra.Command {
+	cobra.EnableCommandSorting = false
+	root := &cobra.Command{
+		Use:   "lockcluster",
+		Short: "A replicated lock service for Atlantis",
+		Long: `lockcluster keeps Atlantis's locks on several nodes, so that they survive a
+node and are never granted twice. An unmodified Atlantis uses any node as if it
+were its Redis.
+
+Start here:  lockcluster dev        three nodes on this machine
+
+Exit codes:  0 done · 1 failed · 2 wrong command line · 3 the answer is no (a
+lock is held by another, an import left records over).`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkOutput() },
+	}
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", outputTable, "how the answer looks: table or json")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w; see %s --help", err, cmd.CommandPath())
+	})
+	return group(root,
+		a.devCommand(),
+		a.serverCommand(),
+		a.clusterCommand(),
+		a.locksCommand(),
+		a.importCommand(),
+		a.versionCommand(),
+	)
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Say which build this is",
+		Args:  args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			info := buildinfo.Get()
+			return a.print(info, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "lockcluster %s\n", info)
+				return err
+			})
+		},
+	}
+}
