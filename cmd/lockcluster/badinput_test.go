@@ -78,7 +78,7 @@ func TestServerRefusesToStart(t *testing.T) {
 		"damaged stamp":          {prepare: func(dir string) { write(dir, "node.json", `{`) }, want: []string{"node.json is damaged"}},
 		"neither found nor join": {more: []string{"--initial-cluster", ""}, want: []string{"--initial-cluster or --join"}},
 		"node not in the list":   {more: []string{"--initial-cluster", "n2=127.0.0.1:1"}, want: []string{"does not name this node"}},
-		"node twice in the list": {more: []string{"--initial-cluster", "n1=127.0.0.1:1,n1=127.0.0.1:2"}, want: []string{"twice"}},
+		"node twice in the list": {more: []string{"--initial-cluster", "n2=127.0.0.1:1,n2=127.0.0.1:2"}, want: []string{"twice"}},
 		"list that is none":      {more: []string{"--initial-cluster", "n1"}, want: []string{"want id=host:port"}},
 		"unknown log store":      {more: []string{"--log-store", "paper"}, want: []string{`"paper"`, `"wal"`}},
 		"no password file":       {more: []string{"--resp-password-file", "/nowhere"}, want: []string{"--resp-password-file", "/nowhere"}},

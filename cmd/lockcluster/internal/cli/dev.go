@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -116,22 +117,37 @@ func (a *app) printDev(ctx context.Context, o dev.Options, c *dev.Cluster) error
 	})
 }
 
-// devLeader asks the cluster who leads; empty if it cannot tell.
+// Bounds of the wait until every node has made itself known.
+const (
+	devSettleTimeout = 20 * time.Second
+	devSettlePause   = 50 * time.Millisecond
+)
+
+// devLeader waits until the nodes know each other, and returns who leads;
+// empty if that cannot be told in time.
 func (a *app) devLeader(ctx context.Context, c *dev.Cluster) string {
+	ctx, cancel := context.WithTimeout(ctx, devSettleTimeout)
+	defer cancel()
 	var endpoints []string
 	for _, n := range c.Nodes() {
 		endpoints = append(endpoints, n.GRPCAddr)
 	}
-	client, err := rpc.Dial(ctx, rpc.ClientConfig{Endpoints: endpoints, Timeout: clientTimeout})
+	client, err := rpc.Dial(ctx, rpc.ClientConfig{Endpoints: endpoints})
 	if err != nil {
 		return ""
 	}
 	defer client.Close()
-	s, err := client.Status(ctx, true)
-	if err != nil {
-		return ""
+	for {
+		s, err := client.Status(ctx, false)
+		if err == nil && s.Leader != "" && !slices.ContainsFunc(s.Members, func(m rpc.MemberStatus) bool { return !m.Reachable }) {
+			return s.Leader
+		}
+		select {
+		case <-time.After(devSettlePause):
+		case <-ctx.Done():
+			return s.Leader
+		}
 	}
-	return s.Leader
 }
 
 // devNextSteps is what to type next.
