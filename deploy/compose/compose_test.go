@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,26 @@ func (c cluster) containersBehave(t *testing.T) {
 	must(t, "docker", "stop", "--time", "25", n2)
 	if got := must(t, "docker", "inspect", "--format", "{{.State.ExitCode}}", n2); got != "0" {
 		t.Errorf("a stopped node left with exit code %s, want 0", got)
+	}
+}
+
+// The whole Dockerfile, compiler stage included, gives an image that runs. It
+// needs an image with Go: LOCKCLUSTER_TEST_BUILDER_IMAGE, or the Dockerfile's
+// own where it is on this machine already. It also needs the module proxy.
+func TestWholeDockerfile(t *testing.T) {
+	composeCommand(t)
+	builder := os.Getenv("LOCKCLUSTER_TEST_BUILDER_IMAGE")
+	if builder == "" {
+		builder = "golang:1.26-bookworm"
+	}
+	if _, err := try(t, "docker", "image", "inspect", builder); err != nil {
+		t.Skipf("THE DOCKERFILE'S COMPILER STAGE DID NOT RUN: there is no image %s on this machine; "+
+			"name one with Go and a shell in LOCKCLUSTER_TEST_BUILDER_IMAGE", builder)
+	}
+	image := dockerBuild(t, "whole", "../..", "--file", "Dockerfile",
+		"--build-arg", "BUILDER_IMAGE="+builder, "--build-arg", "VERSION=v0.0.0-test")
+	if out := must(t, "docker", "run", "--rm", image, "version"); !strings.Contains(out, "v0.0.0-test") {
+		t.Errorf("the image calls itself %q", out)
 	}
 }
 

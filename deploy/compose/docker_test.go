@@ -79,29 +79,36 @@ func runWithin(ctx context.Context, limit time.Duration, env []string, name stri
 	return string(out), err
 }
 
-// buildImage compiles the binary and makes the image from it with the
-// Dockerfile's stage "prebuilt", which needs no registry. It returns its name.
+// buildImage compiles the binary and puts it on the Dockerfile's stage
+// "node-base", which needs no registry. It returns the image's name.
 func buildImage(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
-	binary := filepath.Join(folder, "rootfs/usr/local/bin/lockcluster")
-	if err := os.MkdirAll(filepath.Join(folder, "rootfs/var/lib/lockcluster"), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(folder, "data"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	out, err := runWithin(t.Context(), buildTimeout, []string{"CGO_ENABLED=0"}, "go", "build",
-		"-trimpath", "-buildvcs=false", "-tags", "hashicorpmetrics", "-o", binary, "../../cmd/lockcluster")
+	out, err := runWithin(t.Context(), buildTimeout, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-buildvcs=false",
+		"-tags", "hashicorpmetrics", "-o", filepath.Join(folder, "lockcluster"), "../../cmd/lockcluster")
 	if err != nil {
 		t.Fatalf("build the binary: %v\n%s", err, out)
 	}
-	image := "lockcluster-test:" + strconv.Itoa(os.Getpid())
-	out, err = runWithin(t.Context(), buildTimeout, []string{"DOCKER_BUILDKIT=0"}, "docker", "build",
-		"--file", "Dockerfile", "--target", "prebuilt", "--tag", image, folder)
+	base := dockerBuild(t, "base", t.TempDir(), "--file", "Dockerfile", "--target", "node-base")
+	return dockerBuild(t, "node", folder, "--file", "prebuilt.Dockerfile", "--build-arg", "NODE_BASE="+base)
+}
+
+// dockerBuild builds an image and removes it when the test ends. The builder is
+// the one that Compose 1.29 uses: it works through stages that newer ones skip.
+func dockerBuild(t *testing.T, name, folder string, args ...string) string {
+	t.Helper()
+	image := fmt.Sprintf("lockcluster-test-%s:%d", name, os.Getpid())
+	args = append(append([]string{"build", "--tag", image}, args...), folder)
+	out, err := runWithin(t.Context(), buildTimeout, []string{"DOCKER_BUILDKIT=0"}, "docker", args...)
 	if err != nil {
-		t.Fatalf("build the image: %v\n%s", err, out)
+		t.Fatalf("build image %s: %v\n%s", name, err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := runWithin(context.Background(), commandTimeout, nil, "docker", "rmi", "--force", image); err != nil {
-			t.Logf("remove the image: %v\n%s", err, out)
+			t.Logf("remove image %s: %v\n%s", name, err, out)
 		}
 	})
 	return image
