@@ -3,7 +3,6 @@ package script
 import (
 	"math/rand/v2"
 	"strings"
-	"time"
 
 	lua "github.com/yuin/gopher-lua"
 )
@@ -36,9 +35,6 @@ func (r *runtime) openLibraries(l *lua.LState) {
 	r.openTable(l, open("table", lua.OpenTable))
 	openMath(l, open("math", lua.OpenMath))
 	open("coroutine", lua.OpenCoroutine)
-	clock := l.NewTable()
-	clock.RawSetString("clock", l.NewFunction(osClock()))
-	g.RawSetString("os", clock)
 	g.RawSetString("redis", r.openRedis(l))
 	g.RawSetString("cjson", r.openCJSON(l))
 }
@@ -182,14 +178,6 @@ func load(l *lua.LState) int {
 	}
 	l.Push(l.NewFunctionFromProto(proto))
 	return 1
-}
-
-func osClock() lua.LGFunction {
-	begin := time.Now()
-	return func(l *lua.LState) int {
-		l.Push(lua.LNumber(time.Since(begin).Seconds()))
-		return 1
-	}
 }
 
 // openMath gives each run random numbers of its own, the same in each, as in

@@ -48,6 +48,9 @@ func oneField(l *lua.LState, name string) int {
 	text := string(s)
 	if name == "err" {
 		text = strings.TrimPrefix(text, "-")
+		if !strings.Contains(text, " ") { // no code in front
+			text = "ERR " + text
+		}
 	}
 	l.Push(field(l, name, text))
 	return 1

@@ -102,14 +102,10 @@ func fromTable(t *lua.LTable, depth int) Reply {
 	}
 }
 
-// truncate is C's conversion of a double to an integer, made defined.
+// truncate is C's conversion of a double to an integer; what does not fit
+// gives what it gives on amd64.
 func truncate(f float64) int64 {
-	switch {
-	case math.IsNaN(f):
-		return math.MinInt64
-	case f >= math.MaxInt64:
-		return math.MaxInt64
-	case f <= math.MinInt64:
+	if math.IsNaN(f) || f >= math.MaxInt64 || f <= math.MinInt64 {
 		return math.MinInt64
 	}
 	return int64(f)

@@ -140,7 +140,7 @@ func (r *runtime) call(raise bool) lua.LGFunction {
 func (r *runtime) command(l *lua.LState) Reply {
 	n := l.GetTop()
 	if n == 0 {
-		return Reply{Kind: Error, Text: "ERR Please specify at least one argument for this redis.call()"}
+		return Reply{Kind: Error, Text: "ERR Please specify at least one argument for this redis lib call"}
 	}
 	args := make([]string, n)
 	for i := range args {

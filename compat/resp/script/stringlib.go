@@ -306,11 +306,8 @@ func formatOne(l *lua.LState, b *strings.Builder, spec string, verb byte, arg in
 	case 'q':
 		quote(b, l.CheckString(arg))
 	case 's':
-		s := lua.LVAsString(l.ToStringMeta(l.CheckAny(arg)))
-		if n, ok := l.Get(arg).(lua.LNumber); ok {
-			s = numberText(float64(n))
-		}
-		formatString(b, spec, s)
+		l.CheckString(arg) // a number will do
+		formatString(b, spec, text(l.Get(arg)))
 	default:
 		l.RaiseError("invalid option '%%%s' to 'format'", string(rune(verb)))
 	}

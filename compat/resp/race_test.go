@@ -1,0 +1,197 @@
+package resp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/compat"
+	"github.com/lockcluster/lockcluster/fsm/state"
+)
+
+// tryLock is what Atlantis does: GET, and SET when there is nothing.
+func tryLock(ctx context.Context, c redis.Cmdable, key, value string) (granted bool, holder string, err error) {
+	holder, err = c.Get(ctx, key).Result()
+	if !errors.Is(err, redis.Nil) {
+		return false, holder, err
+	}
+	if err := c.Set(ctx, key, value, 0).Err(); err != nil {
+		return false, "", err
+	}
+	return true, value, nil
+}
+
+// remoteIntents is a table as a follower's door sees the leader's: nobody tells
+// it of a SET, it has to look.
+type remoteIntents struct{ *IntentTable }
+
+func (remoteIntents) Settle(string, string) {}
+
+// holds is the lookup that a node gives its table.
+func holds(sys *memorySystem) func(ns, key string) bool {
+	return func(ns, key string) (held bool) {
+		n := nameOf([]byte(key))
+		sys.mem.Read(func(r state.Reader, _ uint64) { held = state.Revision(r, ns, n.space, n.key) != 0 })
+		return held
+	}
+}
+
+// raceOutcome counts what contenders were told.
+type raceOutcome struct{ doubleGrants, noGrant, toldHolder, toldError, toldWrong atomic.Int64 }
+
+// race lets the clients take each key at the same moment.
+func race(t *testing.T, clients []*redis.Client, keys int, keyOf func(i, who int) (key, value string)) *raceOutcome {
+	t.Helper()
+	out := &raceOutcome{}
+	for i := range keys {
+		var start, wg sync.WaitGroup
+		start.Add(1)
+		var grants atomic.Int64
+		told := make([]string, len(clients))
+		for who, c := range clients {
+			key, value := keyOf(i, who)
+			wg.Go(func() {
+				start.Wait()
+				granted, holder, err := tryLock(t.Context(), c, key, value)
+				switch {
+				case granted:
+					grants.Add(1)
+				case err != nil && strings.HasPrefix(err.Error(), "LOCKED "):
+					out.toldError.Add(1)
+				case err != nil:
+					t.Errorf("contender %d of key %d: %v", who, i, err)
+				default:
+					told[who] = holder
+				}
+			})
+		}
+		start.Done()
+		wg.Wait()
+		switch grants.Load() {
+		case 0:
+			out.noGrant.Add(1)
+		case 1:
+		default:
+			out.doubleGrants.Add(1)
+		}
+		key, _ := keyOf(i, 0)
+		stored := clients[0].Get(t.Context(), key).Val()
+		for _, h := range told {
+			switch {
+			case h == "":
+			case h == stored:
+				out.toldHolder.Add(1)
+			default:
+				out.toldWrong.Add(1)
+			}
+		}
+	}
+	return out
+}
+
+func (o *raceOutcome) check(t *testing.T, losers int64) {
+	t.Helper()
+	share := float64(o.toldHolder.Load()) / float64(losers)
+	t.Logf("double grants %d, no grant %d, wrong holder %d; of %d losers %d were told the holder (%.2f %%), %d an error",
+		o.doubleGrants.Load(), o.noGrant.Load(), o.toldWrong.Load(), losers, o.toldHolder.Load(), 100*share, o.toldError.Load())
+	if o.doubleGrants.Load()+o.noGrant.Load()+o.toldWrong.Load() > 0 {
+		t.Error("a key had not exactly one holder, or somebody was told a wrong one")
+	}
+	if share < 0.99 {
+		t.Error("less than 99 % of the losers were told the holder")
+	}
+}
+
+// Contenders for one lock on two nodes: exactly one wins, and the others see
+// the holder.
+func TestRaceForLocks(t *testing.T) {
+	for _, c := range []struct{ contenders, keys int }{{2, 2000}, {8, 300}} {
+		t.Run(fmt.Sprint(c.contenders), func(t *testing.T) {
+			sys := newSystem(t)
+			table := NewIntentTable(holds(sys), 0)
+			doors := []*Server{
+				mustOpen(t, sys, func(c *Config) { c.Intents = table }),
+				mustOpen(t, sys, func(c *Config) { c.Intents = remoteIntents{table} }),
+			}
+			var clients []*redis.Client
+			for i := range c.contenders {
+				clients = append(clients, newClient(t, doors[i%2]))
+			}
+			out := race(t, clients, c.keys, func(i, who int) (string, string) {
+				return testLock("acme/app", fmt.Sprintf("d%d", i), who+1)
+			})
+			out.check(t, int64((c.contenders-1)*c.keys))
+		})
+	}
+}
+
+// Contenders for a command lock: exactly one wins.
+func TestRaceForCommandLocks(t *testing.T) {
+	sys := newSystem(t)
+	table := NewIntentTable(holds(sys), 0)
+	clients := []*redis.Client{
+		newClient(t, mustOpen(t, sys, func(c *Config) { c.Intents = table })),
+		newClient(t, mustOpen(t, sys, func(c *Config) { c.Intents = remoteIntents{table} })),
+	}
+	const key = "global/apply/lock"
+	for i := range 300 {
+		out := race(t, clients, 1, func(_, who int) (string, string) {
+			return key, fmt.Sprintf(`{"LockMetadata":{"UnixTime":%d},"CommandName":0}`, 1795403363+who+2*i)
+		})
+		if out.doubleGrants.Load()+out.noGrant.Load()+out.toldWrong.Load() > 0 {
+			t.Fatal("the command lock had not exactly one holder")
+		}
+		if n, err := clients[0].Del(t.Context(), key).Result(); n != 1 || err != nil {
+			t.Fatalf("del: %d, %v", n, err)
+		}
+	}
+}
+
+// A DEL deletes only what its connection has read: of two pull requests that
+// unlock and lock one key in turns, none loses a lock to a late DEL.
+func TestDelOfWhatWasRead(t *testing.T) {
+	sys := newSystem(t)
+	c := newClient(t, mustOpen(t, sys))
+	ctx := t.Context()
+	conn := c.Conn()
+	defer conn.Close()
+	for i := range 500 {
+		key, first := testLock("acme/app", fmt.Sprintf("d%d", i), 1)
+		_, second := testLock("acme/app", fmt.Sprintf("d%d", i), 2)
+		if err := conn.Set(ctx, key, first, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Get(ctx, key).Err(); err != nil {
+			t.Fatal(err)
+		}
+		// Another process releases it, and pull 2 takes it.
+		sys.mustDo(t, lockcluster.Release{Namespace: "default", Text: key[3:]})
+		acquire, err := compat.AcquireFromValue("default", []byte(second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sys.mustDo(t, acquire)
+		if n := conn.Del(ctx, key).Val(); n != 0 {
+			t.Fatal("a lock was deleted that its sender had not read")
+		}
+		if got := c.Get(ctx, key).Val(); got != second {
+			t.Fatalf("pull 2 lost its lock: %q", got)
+		}
+		if n := conn.Del(ctx, key).Val(); n != 0 {
+			t.Fatal("a repeated DEL counted")
+		}
+		// A connection that has read nothing deletes plainly.
+		fresh := c.Conn()
+		if n := fresh.Del(ctx, key).Val(); n != 1 {
+			t.Fatalf("a plain DEL counted %d", n)
+		}
+		_ = fresh.Close()
+	}
+}
