@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lockcluster/lockcluster/internal/testutil"
 )
 
 // Node is one node process and where it listens.
@@ -69,7 +69,10 @@ func Start(t testing.TB, n int, extra ...string) *Nodes {
 	t.Helper()
 	c := &Nodes{bin: Binary(t)}
 	dir := t.TempDir()
-	addrs := freeAddrs(t, 4*n)
+	var addrs []string
+	for _, port := range testutil.FreePorts(t, 4*n) {
+		addrs = append(addrs, fmt.Sprintf("127.0.0.1:%d", port))
+	}
 	var initial []string
 	for i := range n {
 		id := fmt.Sprintf("n%d", i+1)
@@ -165,7 +168,7 @@ func (c *Nodes) Status(ctx context.Context) (Status, error) {
 func (c *Nodes) Leader(t testing.TB) *Node {
 	t.Helper()
 	var id string
-	c.wait(t, 60*time.Second, "a leader", func() error {
+	testutil.WaitFor(t, time.Minute, func() error {
 		s, err := c.Status(t.Context())
 		if err == nil && s.Leader == "" {
 			err = fmt.Errorf("no leader")
@@ -179,7 +182,7 @@ func (c *Nodes) Leader(t testing.TB) *Node {
 // WaitServing waits until every node is reachable and there is a leader.
 func (c *Nodes) WaitServing(t testing.TB) {
 	t.Helper()
-	c.wait(t, 60*time.Second, "all nodes serving", func() error {
+	testutil.WaitFor(t, time.Minute, func() error {
 		s, err := c.Status(t.Context())
 		if err != nil {
 			return err
@@ -194,23 +197,6 @@ func (c *Nodes) WaitServing(t testing.TB) {
 		}
 		return nil
 	})
-}
-
-func (c *Nodes) wait(t testing.TB, limit time.Duration, what string, cond func() error) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := cond()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %s for %s: %v", limit, what, err)
-		}
-		<-tick.C
-	}
 }
 
 // Start starts the node's process; it must not run.
@@ -255,27 +241,4 @@ func (n *Node) Kill() {
 	if end != nil {
 		<-end
 	}
-}
-
-// freeAddrs returns n loopback addresses that are free now, all different, and
-// below the range that the kernel takes outgoing connections' ports from: a
-// node that was killed must find its port free again.
-func freeAddrs(t testing.TB, n int) []string {
-	t.Helper()
-	var addrs []string
-	var open []net.Listener
-	for try := 0; len(addrs) < n && try < 100*n; try++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)))
-		if err == nil {
-			open = append(open, l)
-			addrs = append(addrs, l.Addr().String())
-		}
-	}
-	for _, l := range open {
-		_ = l.Close()
-	}
-	if len(addrs) < n {
-		t.Fatalf("found only %d of %d free ports", len(addrs), n)
-	}
-	return addrs
 }
