@@ -366,7 +366,7 @@ type ReleaseIfOwnedByPullRequest struct {
 	Meta      *RequestMeta           `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
 	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Text      string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
-	// Above 0.
+	// Not 0.
 	Pull          int64 `protobuf:"varint,4,opt,name=pull,proto3" json:"pull,omitempty"`
 	IncludeValue  bool  `protobuf:"varint,5,opt,name=include_value,json=includeValue,proto3" json:"include_value,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -488,7 +488,7 @@ type ReleaseByPullRequest struct {
 	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Exactly this repository.
 	Repo string `protobuf:"bytes,3,opt,name=repo,proto3" json:"repo,omitempty"`
-	// Above 0.
+	// Not 0.
 	Pull int64 `protobuf:"varint,4,opt,name=pull,proto3" json:"pull,omitempty"`
 	// Empty: whatever host the repository has.
 	Host          string `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
