@@ -56,6 +56,10 @@ func TestPlantedImports(t *testing.T) {
 		{ours + "rpc/client", ours + "rpc/lockcluster/v1", true},
 		{ours + "internal/fault", ours + "cluster", false},
 		{ours + "internal/fault", Module, true},
+		{ours + "internal/fault", ours + "rpc", false},
+		{ours + "internal/history", ours + "fsm/command", true},
+		{ours + "internal/history", ours + "cluster", false},
+		{ours + "internal/e2e", ours + "cluster", false},
 		{ours + "cmd/lockcluster", ours + "cluster", true},
 		{ours + "util", "strings", false}, // a package without a rule
 		{"example.com/other", ours + "fsm", true},

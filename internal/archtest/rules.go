@@ -118,6 +118,16 @@ var Rules = map[string]Rule{
 		Why:  "leaf helpers serve every layer, so they know none",
 		Ours: []string{"", "internal/..."},
 	},
+	// Two helpers judge the whole: one replays the log beside the rules, one
+	// drives real nodes as a client does.
+	"internal/history": {
+		Why:  "decides from recorded calls and the log whether the promises were kept",
+		Ours: []string{"", "fsm", "fsm/...", "internal/..."},
+	},
+	"internal/e2e": {
+		Why:  "starts real node processes and is their client",
+		Ours: []string{"", "fsm", "fsm/...", "compat", "rpc", "rpc/...", "internal/..."},
+	},
 	"cmd/...": {
 		Why:  "the only place that knows all parts",
 		Ours: []string{anyOfOurs},
