@@ -27,7 +27,7 @@ type ClientConfig struct {
 	// (3 s); it doubles with each try of a call.
 	TryTimeout time.Duration
 	// Connections is the largest number of connections to one node (8); there is
-	// one for every 16 calls in flight.
+	// one for every 64 calls in flight.
 	Connections int
 	TLS         *tls.Config // nil: no TLS
 	// WithValues asks for stored values in results and listings. They come

@@ -208,3 +208,13 @@ func (e *OutcomeUnknownError) Error() string {
 
 // Unwrap returns the sentinel and the last try's error.
 func (e *OutcomeUnknownError) Unwrap() []error { return []error{lockcluster.ErrOutcomeUnknown, e.Err} }
+
+// changeUnknownError says that a change of the cluster may or may not have
+// happened. It has no request id to ask again with.
+type changeUnknownError struct{ err error }
+
+func (e *changeUnknownError) Error() string {
+	return fmt.Sprintf("the change may or may not have happened, look at the cluster's status: %v", e.err)
+}
+
+func (e *changeUnknownError) Unwrap() []error { return []error{lockcluster.ErrOutcomeUnknown, e.err} }

@@ -21,7 +21,10 @@ import (
 )
 
 const (
-	callsPerConnection = 16               // in flight, before another connection is made
+	// callsPerConnection is how many are in flight before another connection is
+	// made. Measured with 64 and 256 callers on 2 cores: 64 costs 5 to 10 % less
+	// processor time than 16 or 32, because more frames share a system call.
+	callsPerConnection = 64
 	endpointsMax       = 64               // known nodes, hinted ones included
 	keepaliveTime      = 10 * time.Second // the least that grpc-go allows
 )

@@ -105,8 +105,10 @@ type tries struct {
 // final is the error of the whole call.
 func (t *tries) final(kind callKind) error {
 	switch {
-	case kind == kindMutation && t.unknown, kind == kindChange && judge(t.err) == verdictUnknown:
+	case kind == kindMutation && t.unknown:
 		return fmt.Errorf("%w: %w", lockcluster.ErrOutcomeUnknown, t.err)
+	case kind == kindChange && judge(t.err) == verdictUnknown:
+		return &changeUnknownError{t.err}
 	case judge(t.err) == verdictUnknown:
 		return fmt.Errorf("%w: %w", lockcluster.ErrNoLeader, t.err)
 	}
