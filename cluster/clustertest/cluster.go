@@ -159,6 +159,17 @@ func (c *Cluster) Node(id string) *cluster.Node {
 	return m.node
 }
 
+// Get is Node for a node that may be down.
+func (c *Cluster) Get(id string) (*cluster.Node, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.nodes[id]
+	if m == nil || m.node == nil {
+		return nil, false
+	}
+	return m.node, true
+}
+
 // Disk returns the stores of a node in memory.
 func (c *Cluster) Disk(id string) *Disk { return c.machine(id).disk }
 
