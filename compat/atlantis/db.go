@@ -191,7 +191,13 @@ func (d *Database) CheckCommandLock(cmdName command.Name) (*command.Lock, error)
 	case held == nil:
 		return nil, nil
 	}
-	return &command.Lock{CommandName: cmdName, LockMetadata: command.LockMetadata{UnixTime: held.LockedAt.Unix()}}, nil
+	// The stored value names the command that took it: plan and autoplan share
+	// one lock.
+	lock := command.Lock{CommandName: cmdName, LockMetadata: command.LockMetadata{UnixTime: held.LockedAt.Unix()}}
+	if len(held.Value) > 0 && json.Unmarshal(held.Value, &lock) != nil {
+		return nil, errors.New("failed to deserialize Lock: the stored value is not a command lock")
+	}
+	return &lock, nil
 }
 
 // GetPullStatus implements [db.Database].

@@ -116,7 +116,9 @@ func planResult(project models.Project, workspace string, applied bool) []comman
 // deviation, see TestDatabaseReturnsNoSecrets.
 func pullRequest(repo string, num int, head string) models.PullRequest {
 	p := projectLock(repo, ".", num).Pull
-	p.HeadCommit, p.Body, p.BaseRepo.CloneURL = head, "", "https://github.com/"+repo+".git"
+	p.HeadCommit, p.Body = head, ""
+	p.BaseRepo.CloneURL = "https://github.com/" + repo + ".git"
+	p.BaseRepo.SanitizedCloneURL = p.BaseRepo.CloneURL
 	return p
 }
 
