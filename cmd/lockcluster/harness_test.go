@@ -93,11 +93,13 @@ func startDev(t *testing.T, arguments ...string) *devRun {
 		close(d.end)
 	}()
 	t.Cleanup(func() {
-		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
-		for _, n := range d.Nodes {
-			_ = syscall.Kill(n.PID, syscall.SIGKILL)
+		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-d.end:
+		case <-time.After(stopTimeout):
+			_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
+			<-d.end
 		}
-		<-d.end
 		if t.Failed() {
 			t.Logf("dev said:\n%s", d.stderr)
 		}

@@ -68,6 +68,9 @@ func (a *app) dev(ctx context.Context, o dev.Options) error {
 	killCtx, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer kill()
+	if byGoRun(exe) {
+		go stopWithParent(runCtx, stop)
+	}
 	go func() {
 		for _, f := range []func(){stop, kill} {
 			select {
@@ -178,10 +181,31 @@ Stop everything with Ctrl-C.
 `, dir, kept, redis, self, endpoints)
 }
 
+// byGoRun reports whether "go run" has built and started this program.
+func byGoRun(executable string) bool {
+	return slices.ContainsFunc(strings.Split(filepath.ToSlash(executable), "/"),
+		func(part string) bool { return strings.HasPrefix(part, "go-build") })
+}
+
+// stopWithParent stops when the parent has gone: "go run" passes no signal on
+// when it is told to end itself.
+func stopWithParent(ctx context.Context, stop func()) {
+	parent := os.Getppid()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for os.Getppid() == parent {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	stop()
+}
+
 // selfCommand returns how this program was called, for the user to repeat.
 func selfCommand(executable, arg0 string) string {
-	if slices.ContainsFunc(strings.Split(filepath.ToSlash(executable), "/"),
-		func(part string) bool { return strings.HasPrefix(part, "go-build") }) {
+	if byGoRun(executable) {
 		return "go run ./cmd/lockcluster"
 	}
 	return arg0
