@@ -140,7 +140,7 @@ var sendRefusals = []string{"trying to send message larger than max", "error whi
 
 // statusOf returns the status that err is, not one that it wraps.
 func statusOf(err error) *status.Status {
-	s, ok := err.(interface{ GRPCStatus() *status.Status }) //nolint:errorlint // see above
+	s, ok := err.(interface{ GRPCStatus() *status.Status })
 	if !ok {
 		return nil
 	}

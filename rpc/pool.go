@@ -76,7 +76,7 @@ func newPool(cfg ClientConfig) (*pool, error) {
 func (p *pool) add(addr string) *endpoint {
 	e := &endpoint{addr: addr, limit: p.cfg.Connections, pool: p}
 	e.conns.Store(&[]*grpc.ClientConn{})
-	var creds credentials.TransportCredentials = insecure.NewCredentials()
+	creds := insecure.NewCredentials()
 	if p.cfg.TLS != nil {
 		creds = credentials.NewTLS(p.cfg.TLS)
 	}
@@ -98,7 +98,6 @@ func dialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithNoProxy(),      // nodes are neighbours
 		grpc.WithDisableRetry(), // retries are ours: they keep the request id
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: 3 * time.Second, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},

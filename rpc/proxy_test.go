@@ -1,7 +1,6 @@
 package rpc_test
 
 import (
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -21,15 +20,15 @@ type proxy struct {
 	wg    sync.WaitGroup
 }
 
-func newProxy(t testing.TB, target string) *proxy {
-	t.Helper()
+func newProxy(tb testing.TB, target string) *proxy {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	p := &proxy{listener: l, target: target, conns: map[net.Conn]bool{}}
 	p.wg.Go(p.accept)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = l.Close()
 		p.cut()
 		p.wg.Wait()
@@ -86,15 +85,12 @@ func (p *proxy) copy(to, from net.Conn, answers bool) {
 			p.cut()
 			return
 		}
-		if n > 0 && !(answers && p.deaf.Load()) {
+		if n > 0 && (!answers || !p.deaf.Load()) {
 			if _, werr := to.Write(buf[:n]); werr != nil {
 				return
 			}
 		}
 		if err != nil {
-			if err != io.EOF {
-				return
-			}
 			return
 		}
 	}

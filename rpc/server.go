@@ -151,7 +151,6 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.ConnectionTimeout(5 * time.Second),
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),
-		grpc.SharedWriteBuffer(true),
 	}
 	if s.cfg.TLS != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(s.cfg.TLS)))

@@ -31,13 +31,13 @@ import (
 )
 
 // connect returns a plain gRPC connection to a node.
-func connect(t testing.TB, n *node, opts ...grpc.DialOption) *grpc.ClientConn {
-	t.Helper()
+func connect(tb testing.TB, n *node, opts ...grpc.DialOption) *grpc.ClientConn {
+	tb.Helper()
 	cc, err := grpc.NewClient("passthrough:///"+n.server.GRPCAddr(), append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cc.Close() })
+	tb.Cleanup(func() { _ = cc.Close() })
 	return cc
 }
 
@@ -132,21 +132,21 @@ func TestNoAnswerHoldsASecret(t *testing.T) {
 	}
 }
 
-func get(t testing.TB, url string, want int) string {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+func get(tb testing.TB, url string, want int) string {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, url, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	tr := &http.Transport{DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: tr}).Do(req)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != want {
-		t.Fatalf("%s: %d, %v; want %d\n%s", url, resp.StatusCode, err, want, b)
+		tb.Fatalf("%s: %d, %v; want %d\n%s", url, resp.StatusCode, err, want, b)
 	}
 	return string(b)
 }

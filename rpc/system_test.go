@@ -47,8 +47,8 @@ type node struct {
 }
 
 // newSystem returns a running system of n nodes; the first leads.
-func newSystem(t testing.TB, n int, change ...func(*rpc.Config, *rpc.System)) *system {
-	t.Helper()
+func newSystem(tb testing.TB, n int, change ...func(*rpc.Config, *rpc.System)) *system {
+	tb.Helper()
 	s := &system{store: state.NewMem(), forward: true, epoch: 1}
 	for i := range n {
 		nd := &node{sys: s, at: i, id: fmt.Sprintf("n%d", i+1), local: &intents{}}
@@ -60,21 +60,21 @@ func newSystem(t testing.TB, n int, change ...func(*rpc.Config, *rpc.System)) *s
 		}
 		server, err := rpc.Open(cfg, sys)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		nd.server = server
 		s.nodes = append(s.nodes, nd)
-		t.Cleanup(func() { nd.close(t) })
+		tb.Cleanup(func() { nd.close(tb) })
 	}
 	return s
 }
 
-func (n *node) close(t testing.TB) {
-	t.Helper()
+func (n *node) close(tb testing.TB) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	if err := n.server.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("close node %s: %v", n.id, err)
+		tb.Errorf("close node %s: %v", n.id, err)
 	}
 }
 
@@ -311,15 +311,15 @@ func (i *intents) Reserve(_ context.Context, namespace, key, client string) bool
 func (i *intents) Settle(string, string) {}
 
 // dial returns a client of the endpoints.
-func dial(t testing.TB, cfg rpc.ClientConfig) *rpc.Client {
-	t.Helper()
-	c, err := rpc.Dial(t.Context(), cfg)
+func dial(tb testing.TB, cfg rpc.ClientConfig) *rpc.Client {
+	tb.Helper()
+	c, err := rpc.Dial(tb.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
-			t.Errorf("close client: %v", err)
+			tb.Errorf("close client: %v", err)
 		}
 	})
 	return c
