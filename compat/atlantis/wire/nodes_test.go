@@ -24,6 +24,7 @@ type target struct {
 	name  string
 	doors []string // Redis doors
 	grpc  []string // gRPC addresses; lockcluster only
+	bin   string   // the lockcluster command
 }
 
 // config returns Atlantis's configuration for door i, single-node mode.
@@ -73,7 +74,7 @@ func startCluster(t *testing.T) target {
 		for s.Scan() {
 		}
 	}()
-	tg := target{name: "lockcluster"}
+	tg := target{name: "lockcluster", bin: bin}
 	for i := 1; i <= 3; i++ {
 		tg.doors = append(tg.doors, fmt.Sprintf("127.0.0.1:%d", base+300+i))
 		tg.grpc = append(tg.grpc, fmt.Sprintf("127.0.0.1:%d", base+100+i))
