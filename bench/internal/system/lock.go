@@ -84,7 +84,9 @@ func NewLock(repoName, path string, pullNum int) *Lock {
 	}
 	value := mustMarshal(pl)
 	if pad := ValueSize - len(value); pad > 0 {
-		pl.Pull.Body = strings.Repeat("x", pad)
+		// Not in Body: answers of our gRPC API leave that out, and then they would
+		// be smaller than those of the others.
+		pl.Pull.HeadBranch += strings.Repeat("x", pad)
 		value = mustMarshal(pl)
 	}
 	return &Lock{

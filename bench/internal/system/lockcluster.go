@@ -2,7 +2,6 @@ package system
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lockcluster/lockcluster/bench/internal/proc"
+	"github.com/lockcluster/lockcluster/rpc"
 )
 
 // Ours says how lockcluster itself is run.
@@ -28,6 +28,7 @@ type Cluster struct {
 	cfg   Ours
 	dir   string
 	nodes []*node
+	admin *rpc.Client
 }
 
 // node is one lockcluster process with its addresses.
@@ -44,6 +45,7 @@ func NewCluster(cfg Ours) *Cluster { return &Cluster{cfg: cfg} }
 func newOurs(cfg Ours) []System {
 	c := NewCluster(cfg)
 	return []System{
+		&grpcSystem{cluster: c},
 		&redisSystem{name: "lockcluster-redis", deployment: c, addr: c.leaderRESP, dialect: redisDoor},
 		&redisSystem{name: "lockcluster-redis-atlantis", deployment: c, addr: c.leaderRESP, dialect: redisAsAtlantis},
 	}
@@ -97,7 +99,7 @@ func (c *Cluster) Start(ctx context.Context, dir string) error {
 				return err
 			}
 		}
-		_, err := c.leader(ctx)
+		_, err := c.Leader(ctx)
 		return err
 	})
 }
@@ -150,6 +152,10 @@ func (c *Cluster) Alive() error {
 
 // Stop implements [Deployment].
 func (c *Cluster) Stop() error {
+	if c.admin != nil {
+		_ = c.admin.Close() // nothing is under way
+		c.admin = nil
+	}
 	var ps []*proc.Process
 	for _, n := range c.nodes {
 		if n.proc != nil {
@@ -184,64 +190,6 @@ func httpGet(ctx context.Context, url string) (string, error) {
 		err = errors.New(resp.Status)
 	}
 	return string(body), err
-}
-
-// leader returns the node that leads.
-func (c *Cluster) leader(ctx context.Context) (*node, error) {
-	var status struct {
-		Leader string `json:"leader"`
-	}
-	if err := c.runJSON(ctx, &status, "cluster", "status"); err != nil {
-		return nil, err
-	}
-	for _, n := range c.nodes {
-		if n.id == status.Leader {
-			return n, nil
-		}
-	}
-	return nil, fmt.Errorf("find the leader: the cluster names %q", status.Leader)
-}
-
-func (c *Cluster) leaderRESP(ctx context.Context) (string, error) {
-	n, err := c.leader(ctx)
-	if err != nil {
-		return "", err
-	}
-	return n.resp, nil
-}
-
-// endpoints lists the nodes' gRPC addresses.
-func (c *Cluster) endpoints() string {
-	var eps []string
-	for _, n := range c.nodes {
-		eps = append(eps, n.grpc)
-	}
-	return strings.Join(eps, ",")
-}
-
-// run calls the command line against this cluster.
-func (c *Cluster) run(ctx context.Context, args ...string) ([]byte, error) {
-	args = append(args, "--endpoints", c.endpoints())
-	out, err := exec.CommandContext(ctx, c.cfg.Binary, args...).Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w: %s", err, exit.Stderr)
-		}
-		return nil, fmt.Errorf("lockcluster %s: %w", strings.Join(args, " "), err)
-	}
-	return out, nil
-}
-
-func (c *Cluster) runJSON(ctx context.Context, into any, args ...string) error {
-	out, err := c.run(ctx, append(args, "-o", "json")...)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(out, into); err != nil {
-		return fmt.Errorf("read the answer of lockcluster %s: %w", strings.Join(args, " "), err)
-	}
-	return nil
 }
 
 // Load implements [Deployment].
