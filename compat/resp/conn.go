@@ -178,16 +178,15 @@ func (c *conn) run(cmd *command, args [][]byte) reply {
 		return wrongArgs(cmd.name)
 	}
 	c.lastCommand = cmd.name
-	limit := c.s.cfg.HoldLimit
-	if cmd.flags&flagScript != 0 {
-		limit = c.s.cfg.ScriptLimit + c.s.cfg.HoldLimit
-	}
-	c.deadline.begin(c.now, limit, &c.request)
+	c.deadline.begin(c.now, c.s.cfg.HoldLimit, &c.request)
 	if cmd.conn != nil {
 		return cmd.conn(c, args)
 	}
 	return c.runData(cmd, args)
 }
+
+// renew gives the request that is running the whole time again.
+func (c *conn) renew() { c.deadline.begin(time.Now(), c.s.cfg.HoldLimit, &c.request) }
 
 func (c *conn) unknown(name []byte) reply {
 	// A browser that was lured here must not smuggle commands in behind its

@@ -54,6 +54,8 @@ const (
 	atBulk   // '$' must follow
 	inLength // behind '$'
 	inData   // skip bytes are left
+	atReturn // "\r\n" must follow the data
+	atNewline
 )
 
 // guard follows the framing of the bytes that a client sends and hands them on
@@ -73,7 +75,7 @@ type guard struct {
 	sign   bool
 	cr     bool  // a carriage return was read, a newline must follow
 	args   int64 // arguments still to come
-	skip   int64 // bytes of the argument still to come, line end included
+	skip   int64 // bytes of the argument still to come
 	total  int64 // bytes of the command
 	taken  int64 // of the budget
 	large  bool  // a large command was seen since the last settle
@@ -122,7 +124,7 @@ func (g *guard) follow(p []byte) (good int, err error) {
 			g.skip -= n
 			i += int(n)
 			if g.skip == 0 {
-				g.nextArg()
+				g.state = atReturn
 			}
 		} else {
 			if err := g.step(p[i]); err != nil {
@@ -177,6 +179,16 @@ func (g *guard) step(c byte) error {
 			return err
 		}
 		return g.length()
+	case atReturn:
+		if c != '\r' {
+			return &protocolError{"invalid bulk length"}
+		}
+		g.state = atNewline
+	case atNewline:
+		if c != '\n' {
+			return &protocolError{"invalid bulk length"}
+		}
+		g.nextArg()
 	case inData:
 	}
 	return nil
@@ -200,7 +212,10 @@ func (g *guard) length() error {
 		g.taken += want
 		g.large = true
 	}
-	g.skip, g.state = g.number+2, inData
+	g.skip, g.state = g.number, inData
+	if g.number == 0 {
+		g.state = atReturn
+	}
 	return nil
 }
 

@@ -126,6 +126,8 @@ func cmdEval(c *conn, args [][]byte) reply {
 }
 
 // eval runs a script until its transaction is committed, or its time is over.
+// The time of the script is its own; what it asks of the system waits for a
+// leader no longer than any other command.
 func (c *conn) eval(sc *script.Script, keys, args [][]byte, readOnly bool) reply {
 	select {
 	case c.s.scripts.running <- struct{}{}:
@@ -136,7 +138,7 @@ func (c *conn) eval(sc *script.Script, keys, args [][]byte, readOnly bool) reply
 		}
 		defer func() { <-c.s.scripts.running }()
 	}
-	limited, stop := context.WithDeadlineCause(&c.request, c.now.Add(c.s.cfg.ScriptLimit), script.ErrTime)
+	limited, stop := context.WithDeadlineCause(c.s.ctx, c.now.Add(c.s.cfg.ScriptLimit), script.ErrTime)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(limited)
 	defer cancel(nil)
@@ -146,6 +148,7 @@ func (c *conn) eval(sc *script.Script, keys, args [][]byte, readOnly bool) reply
 		first = keys[0]
 	}
 	return c.attempts(first, func() (reply, bool) {
+		c.renew()
 		view, err := c.s.sys.View(&c.request)
 		if err != nil {
 			return failure(err, false), true
@@ -158,6 +161,7 @@ func (c *conn) eval(sc *script.Script, keys, args [][]byte, readOnly bool) reply
 		if s.tx.full {
 			return errReply(errTxFull), true
 		}
+		c.renew()
 		return c.commit(s, fromScript(&out))
 	})
 }
