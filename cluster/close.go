@@ -35,7 +35,9 @@ func (n *Node) Close(ctx context.Context) error {
 	close(n.halter.releaseC)
 	// Raft forgets entries that are on their way to the state machine when it
 	// shuts down, and their futures never end: let it finish them first.
-	waitFor(&n.batcher.wg, inFlightWait)
+	inFlight, cancel := context.WithTimeout(context.Background(), inFlightWait)
+	_ = n.batcher.drain(inFlight) // if it takes longer, their callers have gone
+	cancel()
 	err := n.stopRaft()
 	if !waitFor(&n.wg, stopMax) {
 		err = errors.Join(err, errors.New("goroutines of the node did not end"))
