@@ -24,7 +24,7 @@ type ClientConfig struct {
 	// Timeout is the deadline of a call whose context has none (10 s).
 	Timeout time.Duration
 	// TryTimeout is how long one try may take before another node is asked
-	// (3 s); it doubles with each try of a call.
+	// (2 s); it doubles with each try of a call.
 	TryTimeout time.Duration
 	// Connections is the largest number of connections to one node (8); there is
 	// one for every 64 calls in flight.
@@ -50,7 +50,7 @@ func Dial(_ context.Context, cfg ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("%w: no endpoints: name at least one node's gRPC address (host:port)", lockcluster.ErrInvalid)
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
-	cfg.TryTimeout = cmp.Or(cfg.TryTimeout, 3*time.Second)
+	cfg.TryTimeout = cmp.Or(cfg.TryTimeout, 2*time.Second)
 	cfg.Connections = cmp.Or(cfg.Connections, 8)
 	pool, err := newPool(cfg)
 	if err != nil {

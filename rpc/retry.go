@@ -35,7 +35,7 @@ const (
 	pauseMax       = 500 * time.Millisecond
 	// How long a node is avoided that cannot be reached, or does not answer.
 	avoidUnreachable = time.Second
-	avoidSilent      = 3 * time.Second
+	avoidSilent      = 5 * time.Second
 	avoidRefusing    = 100 * time.Millisecond
 )
 
