@@ -78,7 +78,7 @@ func cmdGet(c *conn, args [][]byte) reply {
 			g.take(l)
 		}
 	}
-	if !g.found && c.s.cfg.Intents.Reserve(&c.request, c.namespace, n.text(), c.client) {
+	if !g.found && c.s.cfg.Intents.Reserve(&c.request, c.namespace, n.text()) {
 		c.s.metrics.secondLooks.Inc()
 		if err := g.read(n); err != nil {
 			return failure(err, false)

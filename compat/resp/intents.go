@@ -15,23 +15,22 @@ import (
 // It belongs where all contenders meet: on the leader. Nothing depends on it
 // but who is told what; a lost or wrong answer costs nobody a lock.
 type Intents interface {
-	// Reserve says that client has found nobody under key (a Redis key of a lock
-	// or command lock) and will probably take it. It returns true when the
+	// Reserve says that a client has found nobody under key (a Redis key of a
+	// lock or command lock) and will probably take it. It returns true when the
 	// client should look again, because the lock may be held by now: at once
 	// when it is, or after waiting for another client that had reserved it. It
 	// returns within about two windows, or when ctx ends.
-	Reserve(ctx context.Context, namespace, key, client string) bool
+	Reserve(ctx context.Context, namespace, key string) bool
 	// Settle says that somebody's SET of key has been decided. It is a hint for
 	// the table on the same node.
 	Settle(namespace, key string)
 }
 
 const (
-	// intentWindow is how long a reservation keeps others waiting for a SET.
-	intentWindow = 100 * time.Millisecond
-	// intentPoll is how often a waiting reservation looks whether the lock has
-	// been taken through another node.
-	intentPoll = time.Millisecond
+	// intentWindow is how long a reservation keeps others waiting for a SET. It
+	// is rarely used up: a grant ends it. It is long enough for a busy machine,
+	// and short enough for one who waits for somebody who just looked.
+	intentWindow = 250 * time.Millisecond
 	// intentWaitersMax bounds how many wait at a time.
 	intentWaitersMax = 4096
 )
@@ -51,14 +50,18 @@ type intentKey struct{ namespace, key string }
 
 type intent struct {
 	key     intentKey
-	client  string
 	until   time.Time
 	settled chan struct{} // made by the first who waits
 }
 
 // NewIntentTable returns an empty table. lookup reports whether key (a Redis
 // key) is held as far as this node knows, without asking others; nil if all
-// SETs come through this node's door. window 0 means 100 ms.
+// SETs come through this node's door. window 0 means 250 ms.
+//
+// Reservations do not say whose they are: a pool's connection carries the GETs
+// of several callers in turn, and they compete like any others. Whoever applies
+// the log must call [IntentTable.Settle] for every lock that it grants, also
+// when nobody reserved it.
 func NewIntentTable(lookup func(namespace, key string) bool, window time.Duration) *IntentTable {
 	if window <= 0 {
 		window = intentWindow
@@ -67,22 +70,24 @@ func NewIntentTable(lookup func(namespace, key string) bool, window time.Duratio
 }
 
 // Reserve implements [Intents].
-func (t *IntentTable) Reserve(ctx context.Context, namespace, key, client string) bool {
+func (t *IntentTable) Reserve(ctx context.Context, namespace, key string) bool {
 	k := intentKey{namespace, key}
 	now := time.Now()
 	last := now.Add(2 * t.window)
 	for {
+		other, settled := t.take(k, now, last)
+		// After the reservation, so that a grant in between is seen here if it
+		// did not end the reservation.
 		if t.held(k) {
+			t.leave(other)
+			t.Settle(namespace, key)
 			return true
 		}
-		other, settled := t.take(k, client, now, last)
 		if other == nil {
 			return false
 		}
-		again := t.wait(ctx, other, settled)
-		t.mu.Lock()
-		t.waiting--
-		t.mu.Unlock()
+		again := wait(ctx, other, settled)
+		t.leave(other)
 		if again {
 			return true
 		}
@@ -95,19 +100,20 @@ func (t *IntentTable) Reserve(ctx context.Context, namespace, key, client string
 
 func (t *IntentTable) held(k intentKey) bool { return t.lookup != nil && t.lookup(k.namespace, k.key) }
 
-// take reserves k for client, or returns whose reservation to wait for.
-func (t *IntentTable) take(k intentKey, client string, now, last time.Time) (other *intent, settled <-chan struct{}) {
+// take reserves k, or returns the reservation to wait for; [IntentTable.leave]
+// must follow.
+func (t *IntentTable) take(k intentKey, now, last time.Time) (other *intent, settled <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget(now)
 	it := t.intents[k]
 	switch {
 	case it == nil || !it.until.After(now):
-		it = &intent{key: k, client: client, until: now.Add(t.window)}
+		it = &intent{key: k, until: now.Add(t.window)}
 		t.intents[k] = it
 		t.order = append(t.order, it)
 		return nil, nil
-	case it.client == client, t.waiting >= intentWaitersMax, !now.Before(last):
+	case t.waiting >= intentWaitersMax, !now.Before(last):
 		return nil, nil
 	}
 	if it.settled == nil {
@@ -115,6 +121,16 @@ func (t *IntentTable) take(k intentKey, client string, now, last time.Time) (oth
 	}
 	t.waiting++
 	return it, it.settled
+}
+
+// leave ends a wait for other, if there was one.
+func (t *IntentTable) leave(other *intent) {
+	if other == nil {
+		return
+	}
+	t.mu.Lock()
+	t.waiting--
+	t.mu.Unlock()
 }
 
 // forget drops the reservations that have ended; the caller holds mu.
@@ -132,30 +148,18 @@ func (t *IntentTable) forget(now time.Time) {
 	}
 }
 
-// wait returns true when the lock has been taken, or somebody's SET was
-// decided; false when the reservation has ended.
-func (t *IntentTable) wait(ctx context.Context, it *intent, settled <-chan struct{}) bool {
+// wait returns true when somebody's SET was decided; false when the
+// reservation has ended.
+func wait(ctx context.Context, it *intent, settled <-chan struct{}) bool {
 	end := time.NewTimer(time.Until(it.until))
 	defer end.Stop()
-	var poll <-chan time.Time
-	if t.lookup != nil {
-		ticker := time.NewTicker(intentPoll)
-		defer ticker.Stop()
-		poll = ticker.C
-	}
-	for {
-		select {
-		case <-settled:
-			return true
-		case <-end.C:
-			return false
-		case <-ctx.Done():
-			return false
-		case <-poll:
-			if t.held(it.key) {
-				return true
-			}
-		}
+	select {
+	case <-settled:
+		return true
+	case <-end.C:
+		return false
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -168,7 +172,7 @@ func (t *IntentTable) Settle(namespace, key string) {
 	if it == nil {
 		return
 	}
-	delete(t.intents, k)
+	delete(t.intents, k) // it stays in order until it would have ended
 	if it.settled != nil {
 		close(it.settled)
 	}
