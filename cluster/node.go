@@ -17,9 +17,10 @@ import (
 
 // Node is one node of the cluster. Use [Open].
 type Node struct {
-	cfg     Config
-	logger  *slog.Logger
-	started time.Time
+	cfg      Config
+	logger   *slog.Logger
+	logLines *logQueue
+	started  time.Time
 	gate
 	disk
 	engine
@@ -78,16 +79,17 @@ func Open(cfg Config, opts ...Option) (*Node, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
+	if o.halt == nil {
+		o.halt = exitOnHalt(cfg.Logger.With("node_id", cfg.NodeID)) // at once, not by the queue
+	}
+	lines := newLogQueue()
 	n := &Node{
-		cfg: cfg, started: time.Now(), restoredC: make(chan struct{}, 1),
-		logger: cfg.Logger.With("node_id", cfg.NodeID), peers: o.peers,
+		cfg: cfg, started: time.Now(), restoredC: make(chan struct{}, 1), peers: o.peers, logLines: lines,
+		logger: slog.New(queuedHandler{cfg.Logger.Handler(), lines}).With("node_id", cfg.NodeID),
 	}
 	n.cfg.Logger = n.logger
 	if n.peers == nil {
 		n.peers = noPeers{}
-	}
-	if o.halt == nil {
-		o.halt = exitOnHalt(n.logger)
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.halter = newHalter(o.halt)
@@ -102,13 +104,13 @@ func Open(cfg Config, opts ...Option) (*Node, error) {
 // open builds the parts from the disk upwards and starts them.
 func (n *Node) open(o options) error {
 	var err error
-	if n.metrics, err = newMetrics(n.cfg.Registerer, n.lead.leaderChanges); err != nil {
+	if n.metrics, err = newMetrics(n.cfg.Registerer, n.lead.leaderChanges, n.logLines.dropped.Load); err != nil {
 		return err
 	}
 	if err := n.openDisk(o.stores); err != nil {
 		return err
 	}
-	n.buildParts()
+	n.buildParts(o)
 	if err := n.openTransport(o); err != nil {
 		return err
 	}
@@ -149,7 +151,7 @@ func (n *Node) openDisk(given *Stores) error {
 	return nil
 }
 
-func (n *Node) buildParts() {
+func (n *Node) buildParts(o options) {
 	n.checks = newCheckpoints()
 	n.session = newSession(n.cfg.NodeID)
 	n.machine = newMachine(fsm.New(fsm.Hooks{
@@ -157,6 +159,7 @@ func (n *Node) buildParts() {
 		Checkpoint: n.checks.note,
 		Restored:   n.restored,
 		Node:       n.lead.setNode,
+		Granted:    o.grants,
 	}), n.halter, n.metrics)
 	n.expiry = newExpiry(n.proposeHere, func(yield func(state.Lease) bool) { state.Leases(n.machine.fsm.Store().View(), yield) })
 	n.batcher = newBatcher(func(data []byte) raft.ApplyFuture { return n.raft.Apply(data, 0) }, n.machine, n.halter, n.metrics, n.cfg.ElectionTimeout)

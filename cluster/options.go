@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"github.com/hashicorp/raft"
+
+	"github.com/lockcluster/lockcluster"
 )
 
 // Option replaces a part of a node, for tests and for embedding.
@@ -13,6 +15,7 @@ type options struct {
 	layer  raft.StreamLayer
 	stores *Stores
 	halt   func(error)
+	grants func(namespace string, space lockcluster.Space, key string)
 }
 
 // WithPeers sets how this node reaches the others beside raft. Without it the
@@ -30,6 +33,13 @@ func WithTransport(t raft.Transport) Option { return func(o *options) { o.trans 
 // WithStores replaces the stores on disk; the data directory is then not used
 // at all. For tests in one process.
 func WithStores(s Stores) Option { return func(o *options) { o.stores = &s } }
+
+// WithGrants has f called for every lock and command lock that this node has
+// seen granted, with its key text or command name. It is called on the apply
+// goroutine and must not block.
+func WithGrants(f func(namespace string, space lockcluster.Space, key string)) Option {
+	return func(o *options) { o.grants = f }
+}
 
 // WithHalt replaces what a node does when it must stop its process (it logs,
 // and exits with [ExitCode]). If f returns, as in tests, the node does nothing

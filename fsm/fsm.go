@@ -23,6 +23,9 @@ type Hooks struct {
 	Checkpoint func(index uint64, hashes state.Hashes)
 	// Restored is called after a snapshot has replaced the state.
 	Restored func()
+	// Granted is called for every lock and command lock that an entry has
+	// granted, with its key text or command name.
+	Granted func(namespace string, space lockcluster.Space, key string)
 	// Node is called when a node has registered.
 	Node func(lockcluster.RegisterNode)
 }
@@ -72,6 +75,9 @@ func (f *FSM) Apply(l *raft.Log) any {
 		changes = a.End()
 	})
 	f.report(l.Index, entry, changes)
+	if f.hooks.Granted != nil {
+		f.reportGrants(applied)
+	}
 	f.wake(l.Index)
 	return applied
 }
@@ -91,6 +97,21 @@ func (f *FSM) report(index uint64, entry command.Entry, changes []state.LeaseCha
 			if f.hooks.Node != nil {
 				f.hooks.Node(r)
 			}
+		}
+	}
+}
+
+func (f *FSM) reportGrants(results []lockcluster.Result) {
+	for i := range results {
+		r := &results[i]
+		switch {
+		case len(r.Results) > 0 && r.Status == lockcluster.StatusApplied:
+			f.reportGrants(r.Results)
+		case r.Status != lockcluster.StatusGranted:
+		case r.Lock != nil:
+			f.hooks.Granted(r.Lock.Key.Namespace, lockcluster.SpaceLock, r.Lock.Key.Text())
+		case r.CommandLock != nil:
+			f.hooks.Granted(r.CommandLock.Namespace, lockcluster.SpaceCommand, r.CommandLock.Name)
 		}
 	}
 }

@@ -18,15 +18,15 @@ func NewSharedIntents(nodeID string, node Node, local Intents, peers *Peers) *Sh
 
 // Reserve implements [Intents]. Without an answer of the leader it returns
 // false: the client goes on, and the lock's rules decide.
-func (s *SharedIntents) Reserve(ctx context.Context, namespace, key, client string) bool {
+func (s *SharedIntents) Reserve(ctx context.Context, namespace, key string) bool {
 	leader, addr := s.node.Leader()
 	if leader == s.nodeID {
-		return s.local.Reserve(ctx, namespace, key, client)
+		return s.local.Reserve(ctx, namespace, key)
 	}
 	if addr == "" {
 		return false
 	}
-	again, err := s.peers.Reserve(ctx, addr, namespace, key, s.nodeID+"/"+client)
+	again, err := s.peers.Reserve(ctx, addr, namespace, key)
 	return err == nil && again
 }
 

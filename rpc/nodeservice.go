@@ -57,5 +57,5 @@ func (n *nodeService) Intent(ctx context.Context, r *pb.IntentRequest) (*pb.Inte
 	if n.intents == nil {
 		return nil, ErrUnimplemented
 	}
-	return &pb.IntentResponse{Again: n.intents.Reserve(ctx, r.GetNamespace(), string(r.GetKey()), r.GetClient())}, nil
+	return &pb.IntentResponse{Again: n.intents.Reserve(ctx, r.GetNamespace(), string(r.GetKey()))}, nil
 }

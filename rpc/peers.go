@@ -101,9 +101,9 @@ func (p *Peers) Join(ctx context.Context, addr string, request []byte) ([]byte, 
 }
 
 // Reserve asks the table of intents of the node at addr, see [Intents].
-func (p *Peers) Reserve(ctx context.Context, addr, namespace, key, client string) (again bool, err error) {
+func (p *Peers) Reserve(ctx context.Context, addr, namespace, key string) (again bool, err error) {
 	out := &pb.IntentResponse{}
-	in := &pb.IntentRequest{Namespace: namespace, Key: []byte(key), Client: client}
+	in := &pb.IntentRequest{Namespace: namespace, Key: []byte(key)}
 	err = p.call(ctx, addr, pb.NodeService_Intent_FullMethodName, in, out)
 	return out.GetAgain(), err
 }

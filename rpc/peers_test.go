@@ -81,18 +81,18 @@ func TestSharedIntents(t *testing.T) {
 	shared := func(i int) *rpc.SharedIntents {
 		return rpc.NewSharedIntents(s.nodes[i].id, s.nodes[i], s.nodes[i].local, peers)
 	}
-	if shared(0).Reserve(t.Context(), "default", "pr/\xff", "7") {
+	if shared(0).Reserve(t.Context(), "default", "pr/\xff") {
 		t.Fatal("the first had to wait")
 	}
-	if !shared(2).Reserve(t.Context(), "default", "pr/\xff", "7") {
+	if !shared(2).Reserve(t.Context(), "default", "pr/\xff") {
 		t.Fatal("the second, on another node, did not meet the first")
 	}
-	want := []string{"default pr/\xff 7", "default pr/\xff n3/7"}
+	want := []string{"default pr/\xff", "default pr/\xff"}
 	if got := s.nodes[0].local.reserved; !slices.Equal(got, want) {
 		t.Fatalf("the leader's table holds %q", got)
 	}
 	s.setLeader(-1)
-	if shared(1).Reserve(t.Context(), "default", "pr/x", "7") {
+	if shared(1).Reserve(t.Context(), "default", "pr/x") {
 		t.Fatal("somebody waits without a leader")
 	}
 	shared(1).Settle("default", "pr/x")

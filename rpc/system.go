@@ -81,9 +81,9 @@ type Peer interface {
 // Intents knows which Redis client is about to take which lock; the leader's
 // counts. The table of package compat/resp is one.
 type Intents interface {
-	// Reserve says that client has found nobody under key and will probably take
+	// Reserve says that a client has found nobody under key and will probably take
 	// it. It returns true when the client should look again.
-	Reserve(ctx context.Context, namespace, key, client string) bool
+	Reserve(ctx context.Context, namespace, key string) bool
 	// Settle says that somebody's SET of key has been decided.
 	Settle(namespace, key string)
 }

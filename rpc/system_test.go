@@ -301,10 +301,10 @@ type intents struct {
 	reserved []string
 }
 
-func (i *intents) Reserve(_ context.Context, namespace, key, client string) bool {
+func (i *intents) Reserve(_ context.Context, namespace, key string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.reserved = append(i.reserved, namespace+" "+key+" "+client)
+	i.reserved = append(i.reserved, namespace+" "+key)
 	return len(i.reserved) > 1
 }
 

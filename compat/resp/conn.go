@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,11 +19,10 @@ import (
 // conn is one connection. Its own goroutine uses everything but deadline and
 // shown, which the server's clock looks at too.
 type conn struct {
-	s      *Server
-	net    net.Conn
-	id     int64
-	client string // names the connection among all nodes, for [Intents]
-	born   time.Time
+	s    *Server
+	net  net.Conn
+	id   int64
+	born time.Time
 
 	guard  guard
 	in     *bufio.Reader
@@ -58,7 +56,6 @@ func newConn(s *Server, nc net.Conn) *conn {
 		s: s, net: nc, id: s.nextConn.Add(1), born: time.Now(),
 		authenticated: s.cfg.Password == "", namespace: lockcluster.DefaultNamespace,
 	}
-	c.client = s.runID[:12] + "-" + strconv.FormatInt(c.id, 10)
 	c.guard = guard{
 		r: nc, sizeMax: s.cfg.ValueSizeMax, argsMax: s.cfg.ArgsMax, budget: &s.budget, authenticated: c.authenticated,
 	}

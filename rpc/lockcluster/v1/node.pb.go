@@ -461,9 +461,7 @@ type IntentRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// The Redis key of a lock or command lock, as the client sent it.
-	Key []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// Names the client's connection.
-	Client        string `protobuf:"bytes,3,opt,name=client,proto3" json:"client,omitempty"`
+	Key           []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -510,13 +508,6 @@ func (x *IntentRequest) GetKey() []byte {
 		return x.Key
 	}
 	return nil
-}
-
-func (x *IntentRequest) GetClient() string {
-	if x != nil {
-		return x.Client
-	}
-	return ""
 }
 
 type IntentResponse struct {
@@ -587,11 +578,10 @@ const file_rpc_lockcluster_v1_node_proto_rawDesc = "" +
 	"\vJoinRequest\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\fR\arequest\"$\n" +
 	"\fJoinResponse\x12\x14\n" +
-	"\x05reply\x18\x01 \x01(\fR\x05reply\"W\n" +
+	"\x05reply\x18\x01 \x01(\fR\x05reply\"?\n" +
 	"\rIntentRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03key\x12\x16\n" +
-	"\x06client\x18\x03 \x01(\tR\x06client\"&\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\"&\n" +
 	"\x0eIntentResponse\x12\x14\n" +
 	"\x05again\x18\x01 \x01(\bR\x05again2\xe1\x03\n" +
 	"\vNodeService\x12J\n" +

@@ -42,14 +42,14 @@ func Run(ctx context.Context, s config.Server, logOut io.Writer) error {
 		return err
 	}
 	r := &runner{settings: s, logger: newLogger(logOut, s), registry: newRegistry()}
-	if err := r.start(password); err != nil {
-		return errors.Join(err, r.stop())
+	if err := r.start(password); err != nil { //nolint:contextcheck // a signal while the parts start is handled when they run
+		return errors.Join(err, r.stop()) //nolint:contextcheck // stopping has time limits of its own
 	}
 	r.logger.Info("node serves", "node_id", s.NodeID, "version", buildinfo.Get().Version, "data_dir", s.DataDir,
 		"raft", s.RaftAddr, "grpc", s.GRPCAddr, "http", s.HTTPAddr, "resp", s.RESPAddr)
 	<-ctx.Done()
 	r.logger.Info("node stops", "node_id", s.NodeID)
-	if err := r.stop(); err != nil {
+	if err := r.stop(); err != nil { //nolint:contextcheck // ctx has ended: stopping has time limits of its own
 		return err
 	}
 	r.logger.Info("node has stopped", "node_id", s.NodeID)
@@ -65,7 +65,7 @@ func probe(s config.Server) error {
 		if err != nil {
 			return fmt.Errorf("cannot listen on %s %s: %w; stop what uses it, or give another address", l.flag, l.addr, cause(err))
 		}
-		listener.Close()
+		_ = listener.Close()
 	}
 	return nil
 }
@@ -112,6 +112,7 @@ func (r *runner) start(password string) (err error) {
 	// The connections to other nodes come first: the node asks them at once
 	// whom to follow, or to let it join.
 	r.peers = rpc.NewPeers(nil)
+	intents := resp.NewIntentTable(r.holds, 0)
 	// The node next: the doors have nothing to serve without it. It knows the
 	// addresses that the doors will listen on.
 	r.node, err = cluster.Open(cluster.Config{
@@ -119,12 +120,11 @@ func (r *runner) start(password string) (err error) {
 		GRPCAddr: s.GRPCAdvertise, HTTPAddr: s.HTTPAdvertise, RESPAddr: s.RESPAdvertise,
 		InitialCluster: initial, Join: splitList(s.Join), LogStore: s.LogStore,
 		Logger: r.logger, Registerer: r.registry, Version: buildinfo.Get().Version,
-	}, cluster.WithPeers(r.peers), cluster.WithHalt(halt(r.logger)))
+	}, cluster.WithPeers(r.peers), cluster.WithHalt(halt(r.logger)), cluster.WithGrants(settle(intents)))
 	if err != nil {
 		return err
 	}
 	members := newMemberList(r.node, s.NodeID)
-	intents := resp.NewIntentTable(holds(r.node), 0)
 	// gRPC before Redis: other nodes forward to this one over gRPC, and the
 	// Redis doors of the cluster need that.
 	r.door, err = rpc.Open(rpc.Config{
