@@ -104,6 +104,7 @@ func TestUsage(t *testing.T) {
 		{line: "import --from boltdb:x --on-conflict both", want: "--on-conflict"},
 		{line: "dev --nodes 0", want: "--nodes 0"},
 		{line: "dev --base-port 80", want: "--base-port 80"},
+		{line: "dev --log-store paper", want: `--log-store "paper"`},
 		{line: "server", want: "--node-id"},
 		{line: "server --node-id n1", want: "--data-dir"},
 		{line: "server --node-id n1 --data-dir d --resp-addr 0.0.0.0:7300", want: "--insecure"},

@@ -94,7 +94,7 @@ func (a *app) withClient(f *clientFlags, run func(ctx context.Context, c *client
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		if f.long {
 			return run(ctx, c, words)
 		}

@@ -51,9 +51,9 @@ func statusTable(w io.Writer, s rpc.ClusterStatus) error {
 	if leader == "" {
 		leader = "none"
 	}
-	fmt.Fprintf(w, "leader %s · term %d · commit index %d · mode %s · active system %s · epoch %d\n",
+	say(w, "leader %s · term %d · commit index %d · mode %s · active system %s · epoch %d\n",
 		visible(leader), s.Term, s.CommitIndex, visible(s.Mode), visible(s.ActiveSystem), s.Epoch)
-	fmt.Fprintf(w, "%d locks · %d command locks · %d documents\n\n", s.Locks, s.CommandLocks, s.Documents)
+	say(w, "%d locks · %d command locks · %d documents\n\n", s.Locks, s.CommandLocks, s.Documents)
 	t := newTable(w, "NODE", "ROLE", "SUFFRAGE", "REACHABLE", "APPLIED", "STATE HASH", "RAFT")
 	for _, m := range s.Members {
 		reachable := "yes"
@@ -167,7 +167,7 @@ func (a *app) clusterTransferCommand() *cobra.Command {
 }
 
 // printChange tells that something was done.
-func (a *app) printChange(v map[string]any, format string, name string) error {
+func (a *app) printChange(v map[string]any, format, name string) error {
 	return a.print(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, format, visible(name))
 		return err

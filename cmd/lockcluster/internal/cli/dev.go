@@ -82,8 +82,8 @@ func (a *app) dev(ctx context.Context, o dev.Options) error {
 		}
 	}()
 
-	fmt.Fprintf(a.Err, "starting %d nodes on this machine ...\n", o.Nodes)
-	c, err := dev.Start(runCtx, o, func(text string) { fmt.Fprintln(a.Err, text) })
+	say(a.Err, "starting %d nodes on this machine ...\n", o.Nodes)
+	c, err := dev.Start(runCtx, o, func(text string) { say(a.Err, "%s\n", text) })
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (a *app) dev(ctx context.Context, o dev.Options) error {
 	if err == nil {
 		err = c.Run(runCtx)
 	}
-	fmt.Fprintln(a.Err, "stopping the nodes ...")
+	say(a.Err, "stopping the nodes ...\n")
 	c.Stop(killCtx)
 	return err
 }
@@ -126,20 +126,24 @@ const (
 	devSettlePause   = 50 * time.Millisecond
 )
 
-// devLeader waits until the nodes know each other, and returns who leads;
-// empty if that cannot be told in time.
-func (a *app) devLeader(ctx context.Context, c *dev.Cluster) string {
+// devLeader waits until every node knows the leader and all others, and returns
+// who leads; empty if that cannot be told in time.
+func (a *app) devLeader(ctx context.Context, c *dev.Cluster) (leader string) {
 	ctx, cancel := context.WithTimeout(ctx, devSettleTimeout)
 	defer cancel()
-	var endpoints []string
 	for _, n := range c.Nodes() {
-		endpoints = append(endpoints, n.GRPCAddr)
+		client, err := rpc.Dial(ctx, rpc.ClientConfig{Endpoints: []string{n.GRPCAddr}})
+		if err != nil {
+			return ""
+		}
+		leader = settled(ctx, client)
+		_ = client.Close()
 	}
-	client, err := rpc.Dial(ctx, rpc.ClientConfig{Endpoints: endpoints})
-	if err != nil {
-		return ""
-	}
-	defer client.Close()
+	return leader
+}
+
+// settled waits until one node knows the leader and can reach all others.
+func settled(ctx context.Context, client *rpc.Client) (leader string) {
 	for {
 		s, err := client.Status(ctx, false)
 		if err == nil && s.Leader != "" && !slices.ContainsFunc(s.Members, func(m rpc.MemberStatus) bool { return !m.Reachable }) {

@@ -76,7 +76,7 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		doer = c
 	}
 	bar := newProgress(a.Err)
@@ -92,7 +92,7 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 		return printErr
 	}
 	if _, statErr := os.Stat(f.quarantine); statErr == nil && !f.dryRun && leftOver(report) > 0 {
-		fmt.Fprintf(a.Err, "the bytes of what was not imported are in %s: they hold secrets\n", f.quarantine)
+		say(a.Err, "the bytes of what was not imported are in %s: they hold secrets\n", f.quarantine)
 	}
 	switch {
 	case err != nil:
@@ -109,7 +109,7 @@ func leftOver(r *migration.Report) int { return len(r.Quarantined) + len(r.Confl
 // importTable writes the report for a person.
 func importTable(w io.Writer, r *migration.Report) error {
 	if r.DryRun {
-		fmt.Fprintf(w, "DRY RUN: nothing was changed; into an empty cluster this would go:\n\n")
+		say(w, "DRY RUN: nothing was changed; into an empty cluster this would go:\n\n")
 	}
 	t := newTable(w)
 	for _, line := range [][]string{
@@ -129,10 +129,10 @@ func importTable(w io.Writer, r *migration.Report) error {
 		return err
 	}
 	if r.SourceSHA256After != "" && r.SourceSHA256After != r.SourceSHA256 {
-		fmt.Fprintf(w, "\nAtlantis wrote to the file meanwhile: import again to take over what is new.\n")
+		say(w, "\nAtlantis wrote to the file meanwhile: import again to take over what is new.\n")
 	}
 	if len(r.Quarantined) > 0 {
-		fmt.Fprintf(w, "\nQUARANTINED (not imported)\n")
+		say(w, "\nQUARANTINED (not imported)\n")
 		t := newTable(w, "BUCKET", "KEY", "REASON")
 		for _, q := range r.Quarantined {
 			t.row(q.Bucket, q.Key, q.Reason)
@@ -148,7 +148,7 @@ func conflictTable(w io.Writer, conflicts []migration.Conflict) error {
 	if len(conflicts) == 0 {
 		return nil
 	}
-	fmt.Fprintf(w, "\nCONFLICTS\n")
+	say(w, "\nCONFLICTS\n")
 	t := newTable(w, "LOCK", "IN", "HOLDER", "USER", "SINCE", "VERDICT")
 	for _, c := range conflicts {
 		for i, holder := range c.Candidates {
@@ -200,12 +200,12 @@ func (p *progress) show(done, total int) {
 	p.next, p.shown = now.Add(progressPause), true
 	const width = 30
 	full := done * width / total
-	fmt.Fprintf(p.w, "\rimporting [%s%s] %d of %d", strings.Repeat("#", full), strings.Repeat(".", width-full), done, total)
+	say(p.w, "\rimporting [%s%s] %d of %d", strings.Repeat("#", full), strings.Repeat(".", width-full), done, total)
 }
 
 // done leaves the bar's line.
 func (p *progress) done() {
 	if p.shown {
-		fmt.Fprintln(p.w)
+		say(p.w, "\n")
 	}
 }

@@ -98,15 +98,14 @@ func (a *app) printList(locks iter.Seq2[*lockcluster.Lock, error]) error {
 		if err != nil {
 			return fmt.Errorf("write the answer: %w", err)
 		}
-		w.WriteString(separator)
-		w.Write(b)
+		_, _ = w.WriteString(separator + string(b)) // an error shows at Flush
 		separator = ",\n  "
 	}
 	closing := "\n]\n"
 	if separator[0] == '[' {
 		closing = "[]\n"
 	}
-	w.WriteString(closing)
+	_, _ = w.WriteString(closing)
 	return w.Flush()
 }
 
@@ -204,15 +203,13 @@ func (a *app) release(ctx context.Context, c *client, namespace, text string, wh
 	}); err != nil {
 		return err
 	}
-	switch result.Status {
-	case lockcluster.StatusReleased:
+	switch {
+	case answer.Released:
 		return nil
-	case lockcluster.StatusNotFound:
+	case result.Status == lockcluster.StatusNotFound:
 		return fmt.Errorf("%s is not locked any more", visible(answer.Key))
-	case lockcluster.StatusNotHolder:
-		if result.Lock != nil {
-			return fmt.Errorf("not released: %s is held by %s", visible(answer.Key), visible(result.Lock.Owner.String()))
-		}
+	case result.Status == lockcluster.StatusNotHolder && result.Lock != nil:
+		return fmt.Errorf("not released: %s is held by %s", visible(answer.Key), visible(result.Lock.Owner.String()))
 	}
 	return fmt.Errorf("not released: %s %s", result.Status, result.Text)
 }

@@ -102,9 +102,19 @@ func (v *lockView) details(w io.Writer) error {
 		expires = shortTime(*v.ExpiresAt)
 	}
 	for _, line := range [][]string{
-		{"key", v.Key}, {"namespace", v.Namespace}, {"repository", v.Repo}, {"path", v.Path}, {"workspace", v.Workspace},
-		{"project", v.Project}, {"held by", owner}, {"user", v.User}, {"kind", v.Kind}, {"priority", v.Priority},
-		{"token", v.Token}, {"acquired", shortTime(v.AcquiredAt)}, {"expires", expires},
+		{"key", v.Key},
+		{"namespace", v.Namespace},
+		{"repository", v.Repo},
+		{"path", v.Path},
+		{"workspace", v.Workspace},
+		{"project", v.Project},
+		{"held by", owner},
+		{"user", v.User},
+		{"kind", v.Kind},
+		{"priority", v.Priority},
+		{"token", v.Token},
+		{"acquired", shortTime(v.AcquiredAt)},
+		{"expires", expires},
 	} {
 		t.row(line...)
 	}

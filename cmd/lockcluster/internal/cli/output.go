@@ -44,6 +44,10 @@ func (a *app) print(v any, table func(io.Writer) error) error {
 	return nil
 }
 
+// say writes to a terminal or a page, where an error has nobody to tell: that
+// standard output is gone shows when the answer's table or JSON is written.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+
 // table writes aligned columns.
 type table struct{ w *tabwriter.Writer }
 
@@ -64,7 +68,7 @@ func (t *table) row(cells ...string) {
 		}
 		cells[i] = visible(c)
 	}
-	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+	say(t.w, "%s\n", strings.Join(cells, "\t"))
 }
 
 func (t *table) flush() error { return t.w.Flush() }

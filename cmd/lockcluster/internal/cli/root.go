@@ -34,14 +34,14 @@ func Main(arguments []string, streams Streams) int {
 
 func run(ctx context.Context, arguments []string, streams Streams, environ []string) int {
 	a := &app{Streams: streams, environ: environ}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // commands take theirs from cobra
 	root.SetArgs(arguments)
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.Err)
 	code, text := exitCode(root.ExecuteContext(ctx))
 	if text != "" {
-		fmt.Fprintln(streams.Err, "lockcluster: "+text)
+		say(streams.Err, "lockcluster: %s\n", text)
 	}
 	return code
 }

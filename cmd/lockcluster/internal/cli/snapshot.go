@@ -48,9 +48,15 @@ func backupOf(file string, size int64, info fsm.SnapshotInfo) backupView {
 func (b backupView) table(w io.Writer) error {
 	t := newTable(w)
 	for _, line := range [][]string{
-		{"file", b.File}, {"size", fmt.Sprintf("%d bytes", b.SizeBytes)}, {"log index", fmt.Sprint(b.Index)}, {"term", fmt.Sprint(b.Term)},
-		{"locks", fmt.Sprint(b.Locks)}, {"command locks", fmt.Sprint(b.CommandLocks)}, {"documents", fmt.Sprint(b.Documents)},
-		{"last token", b.LastToken}, {"state hash", b.StateHash},
+		{"file", b.File},
+		{"size", fmt.Sprintf("%d bytes", b.SizeBytes)},
+		{"log index", fmt.Sprint(b.Index)},
+		{"term", fmt.Sprint(b.Term)},
+		{"locks", fmt.Sprint(b.Locks)},
+		{"command locks", fmt.Sprint(b.CommandLocks)},
+		{"documents", fmt.Sprint(b.Documents)},
+		{"last token", b.LastToken},
+		{"state hash", b.StateHash},
 	} {
 		t.row(line...)
 	}
@@ -63,7 +69,7 @@ func inspect(path string) (backupView, error) {
 	if err != nil {
 		return backupView{}, fmt.Errorf("open backup: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	stat, err := f.Stat()
 	if err != nil {
 		return backupView{}, fmt.Errorf("read backup: %w", err)
@@ -128,9 +134,9 @@ func save(ctx context.Context, c *client, path string, force bool) (b backupView
 		return b, fmt.Errorf("make backup: %w", err)
 	}
 	defer func() {
-		f.Close()
+		_ = f.Close()
 		if err != nil {
-			os.Remove(f.Name())
+			_ = os.Remove(f.Name())
 		}
 	}()
 	if err := c.SnapshotSave(ctx, f); err != nil {
@@ -155,7 +161,7 @@ func syncDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("sync %s: %w", dir, err)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	if err := d.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", dir, err)
 	}
@@ -193,7 +199,7 @@ func (a *app) restore(ctx context.Context, c *client, path string, yes bool) err
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(a.Err, "The cluster has %d locks, %d command locks and %d documents at log index %d.\n"+
+		say(a.Err, "The cluster has %d locks, %d command locks and %d documents at log index %d.\n"+
 			"All of them will be replaced by the backup's %d locks, %d command locks and %d documents of log index %d.\n",
 			s.Locks, s.CommandLocks, s.Documents, s.CommitIndex, b.Locks, b.CommandLocks, b.Documents, b.Index)
 		if err := a.confirm(); err != nil {
@@ -204,7 +210,7 @@ func (a *app) restore(ctx context.Context, c *client, path string, yes bool) err
 	if err != nil {
 		return fmt.Errorf("open backup: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	info, err := c.SnapshotRestore(ctx, f)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
@@ -221,7 +227,7 @@ func (a *app) confirm() error {
 	if in, ok := a.In.(io.Writer); !ok || !terminal(in) {
 		return usagef("there is no terminal to ask on: repeat with --yes if you mean it")
 	}
-	fmt.Fprint(a.Err, "Type yes to go on: ")
+	say(a.Err, "Type yes to go on: ")
 	line, err := bufio.NewReader(a.In).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)

@@ -20,7 +20,7 @@ func readFile(path string) (values, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	b, err := io.ReadAll(io.LimitReader(f, fileSizeMax+1))
 	switch {
 	case err != nil:
@@ -145,6 +145,7 @@ func describe(n *yaml.Node) string {
 		return "a list"
 	case yaml.AliasNode:
 		return "an alias"
+	case yaml.DocumentNode, yaml.ScalarNode:
 	}
 	switch n.Tag {
 	case "!!null":

@@ -97,7 +97,7 @@ func (c *Cluster) prepare() (err error) {
 		return err
 	}
 	if err := checkShape(c.options, c.Dir); err != nil {
-		c.lock.Close()
+		_ = c.lock.Close()
 		return err
 	}
 	c.starter = newStarter()
@@ -168,7 +168,7 @@ func ready(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
@@ -296,7 +296,7 @@ func (c *Cluster) Stop(ctx context.Context) {
 	}
 	c.starter.close()
 	if c.lock != nil {
-		c.lock.Close()
+		_ = c.lock.Close()
 	}
 	if c.temporary {
 		if err := os.RemoveAll(c.Dir); err != nil {
@@ -312,7 +312,7 @@ func lastLines(path string) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if info, err := f.Stat(); err == nil && info.Size() > bytesMax {
 		if _, err := f.Seek(-bytesMax, io.SeekEnd); err != nil {
 			return ""

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/lockcluster/lockcluster/cluster"
 )
 
 // Options say what cluster to run.
@@ -39,6 +41,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("--nodes %d: 1 to %d nodes are possible, 3 or 5 are sensible", o.Nodes, nodesMax)
 	case o.BasePort < basePortMin || o.BasePort > basePortMax:
 		return fmt.Errorf("--base-port %d: use %d to %d", o.BasePort, basePortMin, basePortMax)
+	case o.LogStore != cluster.LogStoreWAL && o.LogStore != cluster.LogStoreBoltDB:
+		return fmt.Errorf("--log-store %q: use %q or %q", o.LogStore, cluster.LogStoreWAL, cluster.LogStoreBoltDB)
 	}
 	return nil
 }
@@ -105,7 +109,7 @@ func claim(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("open data directory: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, fmt.Errorf("data directory %s: another \"lockcluster dev\" uses it; stop that one, or give another --data-dir", dir)
 	}
 	return f, nil
@@ -201,7 +205,7 @@ func checkPorts(nodes []Node) error {
 				return fmt.Errorf("%s, the %s port of node %s, is not free: %w; stop what uses it, or give another --base-port",
 					door.addr, door.name, n.ID, errors.Unwrap(err))
 			}
-			l.Close()
+			_ = l.Close()
 		}
 	}
 	return nil

@@ -55,7 +55,7 @@ func (s *starter) startNode(n Node, all []Node, o Options) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log of node %s: %w", n.ID, err)
 	}
-	defer log.Close() // the process has its own
+	defer func() { _ = log.Close() }() // the process has its own
 	cmd := exec.Command(o.Executable, n.args(o, all)...)
 	cmd.Env = withoutSettings(o.Environ)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -67,7 +67,7 @@ func (s *starter) startNode(n Node, all []Node, o Options) (*process, error) {
 	p := &process{node: n, cmd: cmd, doneC: make(chan struct{})}
 	go func() {
 		p.err = cmd.Wait()
-		os.Remove(n.pidFile())
+		_ = os.Remove(n.pidFile())
 		close(p.doneC)
 	}()
 	if err := os.WriteFile(n.pidFile(), []byte(strconv.Itoa(n.PID)+"\n"), 0o600); err != nil {
