@@ -15,6 +15,7 @@ const (
 	transferMax  = 5 * time.Second  // to hand leadership over
 	inFlightWait = 2 * time.Second  // for entries whose fate raft will still tell
 	stopMax      = 15 * time.Second // for raft and the goroutines to end
+	logCloseMax  = time.Second      // to write what is queued
 )
 
 // Close stops the node: it takes no new calls, waits for those inside, hands
@@ -43,7 +44,9 @@ func (n *Node) Close(ctx context.Context) error {
 		err = errors.Join(err, errors.New("goroutines of the node did not end"))
 	}
 	n.lead.close()
-	return errors.Join(err, n.release())
+	err = errors.Join(err, n.release())
+	n.logLines.close()
+	return err
 }
 
 func (n *Node) handOver(ctx context.Context) {
@@ -105,4 +108,5 @@ func (n *Node) abandon(o options) {
 	}
 	n.lead.close()
 	_ = n.release() // the error of Open counts
+	n.logLines.close()
 }

@@ -3,6 +3,8 @@ package cluster_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,6 +124,47 @@ func TestIsolatedLeaderDoesNotServe(t *testing.T) {
 		c.Network.Heal()
 		if l := mustHolder(t, c, old, req); l != nil {
 			t.Errorf("old leader still shows %v", l)
+		}
+	})
+}
+
+// A follower's read in a quiet cluster does not wait for raft's commit timer.
+func TestFollowerReadIsPrompt(t *testing.T) {
+	inBubble(t, clustertest.Options{}, func(t *testing.T, c *clustertest.Cluster) {
+		follower := c.Followers()[0]
+		mustDo(t, c, follower, acquire("acme/first", 1))
+		for i := range 20 {
+			time.Sleep(time.Second)
+			req := acquire(fmt.Sprintf("acme/app%d", i), 1)
+			mustDo(t, c, follower, req)
+			start := time.Now()
+			if mustHolder(t, c, follower, req) == nil {
+				t.Fatal("stale read")
+			}
+			if d := time.Since(start); d > 10*time.Millisecond {
+				t.Errorf("the read took %s", d)
+			}
+		}
+	})
+}
+
+// Readers that come together share the question to the other nodes.
+func TestReadsAreShared(t *testing.T) {
+	inBubble(t, clustertest.Options{}, func(t *testing.T, c *clustertest.Cluster) {
+		follower := c.Followers()[0]
+		mustDo(t, c, follower, acquire("acme/app", 1))
+		before := c.Network.Calls("ReadIndex")
+		var wg sync.WaitGroup
+		for range 500 {
+			wg.Go(func() {
+				if _, err := c.Node(follower).View(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if calls := c.Network.Calls("ReadIndex") - before; calls > 50 {
+			t.Errorf("500 reads at once asked the leader %d times", calls)
 		}
 	})
 }

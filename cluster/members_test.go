@@ -28,32 +28,57 @@ func suffrage(c *clustertest.Cluster, id string) string {
 // A node joins through any member as a non-voter and becomes a voter when it
 // has caught up; then the cluster survives with it instead of an old one.
 func TestJoin(t *testing.T) {
+	for name, o := range map[string]clustertest.Options{"memory": {}, "disk": {OnDisk: true}} {
+		t.Run(name, func(t *testing.T) { inBubble(t, o, testJoin) })
+	}
+}
+
+func testJoin(t *testing.T, c *clustertest.Cluster) {
+	req := acquire("acme/app", 1)
+	mustDo(t, c, "n1", req)
+	if err := c.Add("n4", c.Followers()[0]); err != nil {
+		t.Fatal(err)
+	}
+	if s := suffrage(c, "n4"); s != raft.Nonvoter.String() {
+		t.Errorf("right after it joined n4 is %s", s)
+	}
+	c.Eventually("n4 votes", func() bool { return suffrage(c, "n4") == raft.Voter.String() })
+	if mustHolder(t, c, "n4", req) == nil {
+		t.Error("n4 lacks the lock")
+	}
+	leader := c.Leader()
+	c.Crash(leader)
+	c.Leader()
+	mustDo(t, c, "n4", acquire("acme/other", 1))
+	status, err := c.Node("n4").Status(t.Context())
+	if err != nil || len(status.Members) != 4 || status.Leader == "" {
+		t.Fatalf("status %+v, %v", status, err)
+	}
+	for _, m := range status.Members {
+		if m.Reachable == (m.ID == leader) || (m.Role == "leader") != (m.ID == status.Leader) {
+			t.Errorf("member %+v", m)
+		}
+	}
+	c.Crash("n4")
+	c.Up("n4") // it does not ask to join again
+	if mustHolder(t, c, "n4", req) == nil {
+		t.Error("after its restart n4 lacks the lock")
+	}
+}
+
+// A node that finds nobody to join at first goes on trying.
+func TestJoinIsTriedAgain(t *testing.T) {
 	inBubble(t, clustertest.Options{}, func(t *testing.T, c *clustertest.Cluster) {
-		req := acquire("acme/app", 1)
-		mustDo(t, c, "n1", req)
-		if err := c.Add("n4", c.Followers()[0]); err != nil {
+		c.Leader()
+		for _, id := range []string{"n1", "n2", "n3"} {
+			c.Network.Cut("n4", id)
+		}
+		if err := c.Add("n4", "n1"); err != nil {
 			t.Fatal(err)
 		}
-		if s := suffrage(c, "n4"); s != raft.Nonvoter.String() {
-			t.Errorf("right after it joined n4 is %s", s)
-		}
+		time.Sleep(time.Minute)
+		c.Network.Heal()
 		c.Eventually("n4 votes", func() bool { return suffrage(c, "n4") == raft.Voter.String() })
-		if mustHolder(t, c, "n4", req) == nil {
-			t.Error("n4 lacks the lock")
-		}
-		leader := c.Leader()
-		c.Crash(leader)
-		c.Leader()
-		mustDo(t, c, "n4", acquire("acme/other", 1))
-		status, err := c.Node("n4").Status(t.Context())
-		if err != nil || len(status.Members) != 4 || status.Leader == "" {
-			t.Fatalf("status %+v, %v", status, err)
-		}
-		for _, m := range status.Members {
-			if m.Reachable == (m.ID == leader) || (m.Role == "leader") != (m.ID == status.Leader) {
-				t.Errorf("member %+v", m)
-			}
-		}
 	})
 }
 

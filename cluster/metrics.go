@@ -15,7 +15,6 @@ type metrics struct {
 
 	isLeader, term, commit, applied, snapshotAge prometheus.Gauge
 	inFlight                                     prometheus.Gauge
-	leaderChanges                                prometheus.CounterFunc
 	forwarded, mismatch                          prometheus.Counter
 	batch, apply                                 prometheus.Histogram
 	store                                        *prometheus.HistogramVec
@@ -23,7 +22,7 @@ type metrics struct {
 
 var diskBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
 
-func newMetrics(r prometheus.Registerer, leaderChanges func() uint64) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, leaderChanges, droppedLines func() uint64) (*metrics, error) {
 	m := &metrics{registerer: r}
 	gauge := func(name, help string) prometheus.Gauge {
 		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "lockcluster_" + name, Help: help})
@@ -50,13 +49,16 @@ func newMetrics(r prometheus.Registerer, leaderChanges func() uint64) (*metrics,
 	m.mismatch = counter("state_hash_mismatch_total", "Comparisons in which another node had a different state.")
 	m.batch = histogram("raft_batch_commands", "Commands in one log entry.", prometheus.ExponentialBuckets(1, 2, 13))
 	m.apply = histogram("raft_apply_seconds", "Time to apply one log entry.", diskBuckets)
-	m.leaderChanges = prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "lockcluster_raft_leader_changes_total", Help: "Leaders this node has seen since its start.",
-	}, func() float64 { return float64(leaderChanges()) })
+	counterFunc := func(name, help string, f func() uint64) {
+		m.collectors = append(m.collectors, prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: "lockcluster_" + name, Help: help}, func() float64 { return float64(f()) }))
+	}
+	counterFunc("raft_leader_changes_total", "Leaders this node has seen since its start.", leaderChanges)
+	counterFunc("log_lines_dropped_total", "Log lines of the node dropped because they could not be written fast enough.", droppedLines)
 	m.store = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "lockcluster_raft_fsync_seconds", Help: "Time of one durable write, by store operation.", Buckets: diskBuckets,
 	}, []string{"op"})
-	m.collectors = append(m.collectors, m.leaderChanges, m.store)
+	m.collectors = append(m.collectors, m.store)
 	if r == nil {
 		return m, nil
 	}
