@@ -28,11 +28,18 @@ func tryLock(ctx context.Context, c redis.Cmdable, key, value string) (granted b
 	return true, value, nil
 }
 
-// remoteIntents is a table as a follower's door sees the leader's: nobody tells
-// it of a SET, it has to look.
-type remoteIntents struct{ *IntentTable }
+// hearsay is a table as every door sees the leader's: not the door that sets
+// tells it, but whoever applies the log.
+type hearsay struct{ *IntentTable }
 
-func (remoteIntents) Settle(string, string) {}
+func (hearsay) Settle(string, string) {}
+
+// shareIntents returns the leader's table for the doors of one system.
+func shareIntents(sys *memorySystem) Intents {
+	table := NewIntentTable(holds(sys), 0)
+	sys.granted = func(ns string, n name) { table.Settle(ns, n.text()) }
+	return hearsay{table}
+}
 
 // holds is the lookup that a node gives its table.
 func holds(sys *memorySystem) func(ns, key string) bool {
@@ -115,10 +122,10 @@ func TestRaceForLocks(t *testing.T) {
 	for _, c := range []struct{ contenders, keys int }{{2, 2000}, {8, 300}} {
 		t.Run(fmt.Sprint(c.contenders), func(t *testing.T) {
 			sys := newSystem(t)
-			table := NewIntentTable(holds(sys), 0)
+			table := shareIntents(sys)
 			doors := []*Server{
 				mustOpen(t, sys, func(c *Config) { c.Intents = table }),
-				mustOpen(t, sys, func(c *Config) { c.Intents = remoteIntents{table} }),
+				mustOpen(t, sys, func(c *Config) { c.Intents = table }),
 			}
 			var clients []*redis.Client
 			for i := range c.contenders {
@@ -135,10 +142,10 @@ func TestRaceForLocks(t *testing.T) {
 // Contenders for a command lock: exactly one wins.
 func TestRaceForCommandLocks(t *testing.T) {
 	sys := newSystem(t)
-	table := NewIntentTable(holds(sys), 0)
+	table := shareIntents(sys)
 	clients := []*redis.Client{
 		newClient(t, mustOpen(t, sys, func(c *Config) { c.Intents = table })),
-		newClient(t, mustOpen(t, sys, func(c *Config) { c.Intents = remoteIntents{table} })),
+		newClient(t, mustOpen(t, sys, func(c *Config) { c.Intents = table })),
 	}
 	const key = "global/apply/lock"
 	for i := range 300 {

@@ -28,7 +28,8 @@ type memorySystem struct {
 	leader  bool
 	changed chan struct{} // closed when leader changes
 	closed  bool
-	unknown bool // requests are applied, but nobody is told
+	unknown bool                    // requests are applied, but nobody is told
+	granted func(ns string, n name) // nil, or told of every lock that is taken
 }
 
 const testTerm = 1
@@ -73,12 +74,9 @@ func (s *memorySystem) await(ctx context.Context) error {
 	}
 }
 
-func (s *memorySystem) Do(ctx context.Context, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
+func (s *memorySystem) Do(ctx context.Context, _ lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
 	if err := state.Validate(req); err != nil {
 		return lockcluster.Result{}, err
-	}
-	if id.IsZero() { // only to have something to encode
-		id = lockcluster.RequestID{}
 	}
 	if err := s.await(ctx); err != nil {
 		return lockcluster.Result{}, err
@@ -111,6 +109,13 @@ func (s *memorySystem) apply(req lockcluster.Request) (lockcluster.Result, error
 	})
 	for _, c := range changes {
 		s.lease(c)
+	}
+	if res.Status == lockcluster.StatusGranted && s.granted != nil {
+		if l := res.Lock; l != nil {
+			s.granted(l.Key.Namespace, name{lockcluster.SpaceLock, l.Key.Text()})
+		} else {
+			s.granted(res.CommandLock.Namespace, name{lockcluster.SpaceCommand, res.CommandLock.Name})
+		}
 	}
 	return res, nil
 }
