@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lockcluster/lockcluster/internal/e2e"
 	"github.com/lockcluster/lockcluster/internal/testutil"
 )
 
@@ -28,6 +27,26 @@ const (
 	startTimeout   = 90 * time.Second
 	stopTimeout    = 60 * time.Second
 )
+
+// binary is the command under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "lockcluster-cmd-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "lockcluster")
+	code := 1
+	if out, err := exec.Command("go", "build", "-tags", "hashicorpmetrics", "-o", binary, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the command: %v\n%s", err, out)
+	} else {
+		code = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
 
 // devNode is a node as "dev -o json" describes it.
 type devNode struct {
@@ -73,7 +92,7 @@ func (b *safeBuffer) String() string {
 func startDev(t *testing.T, arguments ...string) *devRun {
 	t.Helper()
 	d := &devRun{stderr: &safeBuffer{}, end: make(chan error, 1)}
-	d.cmd = exec.Command(e2e.Binary(t), append([]string{"dev", "-o", "json"}, arguments...)...)
+	d.cmd = exec.Command(binary, append([]string{"dev", "-o", "json"}, arguments...)...)
 	d.cmd.Stderr = d.stderr
 	// A group of its own, as a shell gives it: a Ctrl-C is for the group.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -171,7 +190,7 @@ func (a answer) String() string {
 // lockclusterCommand runs the binary to its end.
 func lockclusterCommand(t *testing.T, arguments ...string) answer {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), e2e.Binary(t), arguments...)
+	cmd := exec.CommandContext(t.Context(), binary, arguments...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = time.Second

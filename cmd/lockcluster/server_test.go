@@ -16,7 +16,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/lockcluster/lockcluster/internal/e2e"
 	"github.com/lockcluster/lockcluster/internal/testutil"
 )
 
@@ -42,7 +41,7 @@ func startServer(t *testing.T, arguments ...string) *serverRun {
 			s.resp = arguments[i+1]
 		}
 	}
-	s.cmd = exec.Command(e2e.Binary(t), arguments...)
+	s.cmd = exec.Command(binary, arguments...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)

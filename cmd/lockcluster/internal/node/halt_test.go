@@ -1,6 +1,9 @@
 package node
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -31,5 +34,31 @@ func TestNextRestart(t *testing.T) {
 	}
 	if next, err := nextRestart([]string{RestartsEnv + "=nonsense"}, now); err != nil || len(next) != 1 {
 		t.Errorf("a damaged count: %q, %v", next, err)
+	}
+}
+
+// restartTestEnv makes the test binary replace itself once and say so.
+const restartTestEnv = "NODE_TEST_RESTART"
+
+// A node replaces itself in place: the same program and arguments, the same
+// process id, and the count in its environment.
+func TestRestart(t *testing.T) {
+	if os.Getenv(restartTestEnv) != "" {
+		if count, again := os.LookupEnv(RestartsEnv); again {
+			fmt.Printf("again %d %s\n", os.Getpid(), count)
+			os.Exit(0)
+		}
+		fmt.Printf("first %d\n", os.Getpid())
+		t.Fatal(restart(os.Environ(), time.Now()))
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestRestart$")
+	cmd.Env = append(os.Environ(), restartTestEnv+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	pid := cmd.Process.Pid
+	if want := fmt.Sprintf("first %d\nagain %[1]d 1@", pid); !strings.HasPrefix(string(out), want) {
+		t.Errorf("got %q, want %q...", out, want)
 	}
 }
