@@ -30,6 +30,15 @@ func (n *Node) FirstIndex() uint64 {
 	return first
 }
 
+// TermOf is the term of an entry of the log.
+func (n *Node) TermOf(index uint64) uint64 {
+	var l raft.Log
+	if err := n.logs.GetLog(index, &l); err != nil {
+		panic(err)
+	}
+	return l.Term
+}
+
 // Servers is raft's configuration.
 func (n *Node) Servers() []raft.Server { return n.servers() }
 

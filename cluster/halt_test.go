@@ -141,10 +141,11 @@ func TestUnreadableEntryHalts(t *testing.T) {
 type fakeLeader struct {
 	t     *testing.T
 	trans *raft.InmemTransport
+	id    string
 }
 
 func (f fakeLeader) header() raft.RPCHeader {
-	return raft.RPCHeader{ProtocolVersion: 3, ID: []byte("n9"), Addr: []byte("n9:1")}
+	return raft.RPCHeader{ProtocolVersion: 3, ID: []byte(f.id), Addr: []byte(f.id + ":1")}
 }
 
 func (f fakeLeader) appendEntries(term, prevIndex, prevTerm uint64, entries ...*raft.Log) bool {
@@ -192,7 +193,7 @@ func TestConflictingSnapshotPurgesTheLog(t *testing.T) {
 			inBubble(t, o, func(t *testing.T, c *clustertest.Cluster) {
 				c.Found("n1", "n8", "n9")
 				c.Up("n1")
-				f := fakeLeader{t, c.Network.Stranger("n9")}
+				f := fakeLeader{t, c.Network.Stranger("n9"), "n9"}
 				var tail []*raft.Log
 				for i := uint64(2); i <= 20; i++ {
 					tail = append(tail, &raft.Log{Index: i, Term: 2, Type: raft.LogNoop})
@@ -215,4 +216,37 @@ func TestConflictingSnapshotPurgesTheLog(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A snapshot that the log agrees with costs no entry that the node has
+// acknowledged: raft would empty a monotonic store, so that node starts again.
+func TestAgreeingSnapshotKeepsTheLog(t *testing.T) {
+	bothStores(t, nil, func(t *testing.T, c *clustertest.Cluster) {
+		c.Crash("n2")
+		c.Crash("n3")
+		leader := fakeLeader{t, c.Network.Stranger("n3"), "n3"}
+		c.Eventually("n1 follows nobody", func() bool { id, _ := c.Node("n1").Leader(); return id == "" })
+		last := c.Node("n1").LastIndex()
+		var tail []*raft.Log
+		for i := last + 1; i <= last+9; i++ {
+			tail = append(tail, &raft.Log{Index: i, Term: 90, Type: raft.LogNoop})
+		}
+		if !leader.appendEntries(90, last, c.Node("n1").TermOf(last), tail...) {
+			t.Fatal("the tail was not accepted")
+		}
+		go leader.installSnapshot(91, last+4, 90)
+		if err := c.Halted("n1", 5*time.Second); err != nil {
+			if !errors.Is(err, cluster.ErrRestart) {
+				t.Fatalf("halted with %v", err)
+			}
+			c.Up("n1")
+		}
+		if got := c.Node("n1").LastIndex(); got != last+9 {
+			t.Errorf("the log ends at %d, %d were acknowledged", got, last+9)
+		}
+		leader.trans = c.Network.Stranger("n3")
+		if !leader.appendEntries(91, last+9, 90, &raft.Log{Index: last + 10, Term: 91, Type: raft.LogNoop}) {
+			t.Error("the next entry was not accepted")
+		}
+	})
 }
