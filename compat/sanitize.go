@@ -2,7 +2,7 @@ package compat
 
 import (
 	"bytes"
-	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -11,16 +11,17 @@ import (
 // and the pull request's text (Body) is blanked. A value that is not JSON
 // gives nil, because no part of it can be shown for sure.
 func SanitizeValue(raw []byte) []byte {
-	if !json.Valid(raw) {
+	if !validJSON(raw) {
 		return nil
 	}
 	return RedactCredentials(blankBodies(raw))
 }
 
 // blankBodies replaces the value of every member called Body by "". The input
-// must be valid JSON.
+// must be valid JSON. The result shares its memory when there is no such
+// member.
 func blankBodies(raw []byte) []byte {
-	out := make([]byte, 0, len(raw))
+	var out []byte
 	from := 0
 	for i := 0; i < len(raw); {
 		if raw[i] != '"' {
@@ -28,17 +29,37 @@ func blankBodies(raw []byte) []byte {
 			continue
 		}
 		end := skipString(raw, i)
+		if !saysBody(raw[i+1 : end-1]) {
+			i = end
+			continue
+		}
 		colon := skipSpace(raw, end)
-		isName := colon < len(raw) && raw[colon] == ':'
-		if isName && strings.EqualFold(unquote(raw[i:end]), "Body") {
+		if colon < len(raw) && raw[colon] == ':' {
 			value := skipSpace(raw, colon+1)
+			if out == nil {
+				out = make([]byte, 0, len(raw))
+			}
 			out = append(append(out, raw[from:value]...), `""`...)
 			end = skipValue(raw, value)
 			from = end
 		}
 		i = end
 	}
+	if from == 0 {
+		return raw
+	}
 	return append(out, raw[from:]...)
+}
+
+// saysBody reports whether a string, without its quotes, reads as Body.
+func saysBody(text []byte) bool {
+	if len(text) < len("Body") {
+		return false
+	}
+	if bytes.IndexByte(text, '\\') < 0 { // the usual case, without a copy
+		return bytes.EqualFold(text, []byte("Body"))
+	}
+	return len(text) <= len("Body")*len(`\u0000`) && strings.EqualFold(unquote(slices.Concat([]byte{'"'}, text, []byte{'"'})), "Body")
 }
 
 // RedactCredentials removes the user-info ("user:token@") of every URL in raw
@@ -47,18 +68,21 @@ func blankBodies(raw []byte) []byte {
 // JSON), and percent-encoding of a whole URL. JSON stays JSON. The result may
 // share raw's memory when there is nothing to remove.
 func RedactCredentials(raw []byte) []byte {
+	// User-info ends with '@'. An '@' that is not plain is written with a
+	// backslash or a percent sign.
+	if bytes.IndexByte(raw, '@') < 0 && bytes.IndexByte(raw, '\\') < 0 && bytes.IndexByte(raw, '%') < 0 {
+		return raw
+	}
 	var out []byte
 	from := 0
 	// Between here and noAt is no '@' for a URL of at least noAtDepth: without
 	// this memory a text of many half URLs would be read many times.
 	noAt, noAtDepth := 0, 0
 	for i := 0; i < len(raw); {
-		// Most bytes cannot begin "://" in any disguise.
-		skip := bytes.IndexAny(raw[i:], `:\%`)
-		if skip < 0 {
-			break
+		if !mayBeginURL(raw, i) {
+			i++
+			continue
 		}
-		i += skip
 		start, depth, ok := afterScheme(raw, i)
 		switch {
 		case !ok:
@@ -79,6 +103,18 @@ func RedactCredentials(raw []byte) []byte {
 		return raw
 	}
 	return append(out, raw[from:]...)
+}
+
+// mayBeginURL reports whether "://", in any disguise, can begin at i. Most
+// bytes cannot, nor most colons of JSON.
+func mayBeginURL(raw []byte, i int) bool {
+	switch raw[i] {
+	case '\\', '%':
+		return true
+	case ':':
+		return i+1 < len(raw) && (raw[i+1] == '/' || raw[i+1] == '\\' || raw[i+1] == '%')
+	}
+	return false
 }
 
 // afterScheme matches "://" at i and returns where the authority begins, and

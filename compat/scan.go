@@ -50,7 +50,7 @@ func checkRecord(raw []byte) error {
 // jsonError reports where raw stops being JSON. The decoder's own text is not
 // used: it quotes the value.
 func jsonError(raw []byte) error {
-	if json.Valid(raw) {
+	if validJSON(raw) {
 		return nil
 	}
 	var syntax *json.SyntaxError
@@ -173,7 +173,7 @@ func (o object) name(member string) string {
 	return o.where + "." + member
 }
 
-// The functions below walk JSON that [json.Valid] has accepted.
+// The functions below walk JSON that validJSON has accepted.
 
 func skipSpace(raw []byte, i int) int {
 	for i < len(raw) && (raw[i] == ' ' || raw[i] == '\t' || raw[i] == '\n' || raw[i] == '\r') {
