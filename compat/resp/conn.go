@@ -21,6 +21,7 @@ import (
 type conn struct {
 	s    *Server
 	net  net.Conn
+	host string // address without port
 	id   int64
 	born time.Time
 
@@ -43,7 +44,7 @@ type conn struct {
 	goRedis       bool // by libName; Atlantis's client
 	lastCommand   string
 
-	seen  seen
+	seen  seen[name]
 	shown shown
 
 	get getter // scratch of the commonest command
@@ -55,6 +56,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{
 		s: s, net: nc, id: s.nextConn.Add(1), born: time.Now(),
 		authenticated: s.cfg.Password == "", namespace: lockcluster.DefaultNamespace,
+		seen: newSeen(), host: hostOf(nc.RemoteAddr()),
 	}
 	c.guard = guard{
 		r: nc, sizeMax: s.cfg.ValueSizeMax, argsMax: s.cfg.ArgsMax, budget: &s.budget, authenticated: c.authenticated,

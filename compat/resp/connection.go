@@ -123,7 +123,7 @@ func cmdSelect(c *conn, args [][]byte) reply {
 
 func (c *conn) selectDB(n int) {
 	if n != c.db {
-		c.seen.clear()
+		c.seen = newSeen()
 		c.shown.picture.Store(nil)
 	}
 	c.db, c.namespace = n, lockcluster.NamespaceOfDatabase(n)
@@ -136,7 +136,7 @@ func cmdQuit(c *conn, _ [][]byte) reply {
 
 func cmdReset(c *conn, _ [][]byte) reply {
 	c.selectDB(0)
-	c.seen.clear()
+	c.seen = newSeen()
 	c.shown.picture.Store(nil)
 	c.name, c.out.resp3 = "", false
 	c.authenticated = c.s.cfg.Password == ""

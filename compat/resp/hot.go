@@ -78,22 +78,33 @@ func cmdGet(c *conn, args [][]byte) reply {
 			g.take(l)
 		}
 	}
-	if !g.found && c.s.cfg.Intents.Reserve(&c.request, c.namespace, n.text()) {
+	if !g.found && c.reserve(n) {
 		c.s.metrics.secondLooks.Inc()
 		if err := g.read(n); err != nil {
 			return failure(err, false)
 		}
 	}
 	if !g.found {
-		c.seen.forget(n)
+		c.forget(n)
 		return replyNull
 	}
 	if n.space == lockcluster.SpaceLock {
 		n.key = g.text
 	}
 	g.mark.at = c.now
-	c.seen.put(n, g.mark)
+	c.remember(n, g.mark)
 	return bulk(g.value)
+}
+
+// reserve says that this client will probably take n, and reports whether it
+// should look again. Few GETs of one address wait at a time: they occupy
+// connections of a pool whose next SET they wait for.
+func (c *conn) reserve(n name) bool {
+	if !c.s.waiting.enter(c.host) {
+		return false
+	}
+	defer c.s.waiting.leave(c.host)
+	return c.s.cfg.Intents.Reserve(&c.request, c.namespace, n.text())
 }
 
 func cmdSet(c *conn, args [][]byte) reply {
@@ -166,7 +177,7 @@ func (c *conn) noteSet(n name, res *lockcluster.Result) {
 	default:
 		return
 	}
-	c.seen.put(n, mark)
+	c.remember(n, mark)
 }
 
 func cmdDel(c *conn, args [][]byte) reply {
@@ -185,9 +196,9 @@ func cmdDel(c *conn, args [][]byte) reply {
 
 func cmdGetDel(c *conn, args [][]byte) reply { return c.del(args[1]) }
 
-// guardOf returns what a DEL of n on this connection may delete.
+// guardOf returns what a DEL of n by this client may delete.
 func (c *conn) guardOf(n name) (seenMark, bool) {
-	if m, ok := c.seen.get(n, c.now); ok {
+	if m, ok := c.remembered(n); ok {
 		return m, true
 	}
 	if n.space == lockcluster.SpaceLock && c.goRedis {

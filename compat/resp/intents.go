@@ -190,3 +190,34 @@ func (t *IntentTable) Settle(namespace, key string) {
 		close(it.settled)
 	}
 }
+
+// waitersPerHost bounds how many GETs of one address wait at a time. go-redis
+// has ten connections for each processor; some must be left for the SETs.
+const waitersPerHost = 8
+
+// waiting counts the GETs that wait, by address.
+type waiting struct {
+	mu    sync.Mutex
+	count map[string]int
+}
+
+func (w *waiting) enter(host string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.count[host] >= waitersPerHost {
+		return false
+	}
+	if w.count == nil {
+		w.count = map[string]int{}
+	}
+	w.count[host]++
+	return true
+}
+
+func (w *waiting) leave(host string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.count[host]--; w.count[host] == 0 {
+		delete(w.count, host)
+	}
+}

@@ -18,18 +18,20 @@ import (
 
 // Server is the Redis door. Use [Open].
 type Server struct {
-	cfg     Config
-	sys     System
-	log     *slog.Logger
-	metrics *metrics
-	table   commandTable
-	scripts *scriptCache
-	ln      net.Listener
-	started time.Time
-	runID   string // names this run of the server, 40 hex digits as in Redis
-	budget  budget
-	memory  script.Budget
-	stripes [64]chan struct{} // transactions that met a conflict take turns, by key
+	cfg      Config
+	sys      System
+	log      *slog.Logger
+	metrics  *metrics
+	table    commandTable
+	scripts  *scriptCache
+	ln       net.Listener
+	started  time.Time
+	runID    string // names this run of the server, 40 hex digits as in Redis
+	budget   budget
+	memory   script.Budget
+	waiting  waiting           // GETs that wait for somebody's SET
+	readings readings          // what pools of connections have read
+	stripes  [64]chan struct{} // transactions that met a conflict take turns, by key
 
 	ctx    context.Context // ends when the server is closed by force
 	cancel context.CancelFunc
@@ -62,7 +64,7 @@ func Open(cfg Config, sys System) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, sys: sys, log: cfg.Logger, metrics: m, table: table, ln: ln, started: time.Now(),
-		runID: newRunID(), scripts: newScriptCache(), conns: map[*conn]struct{}{},
+		runID: newRunID(), readings: readings{seen: seen[reading]{max: readingsMax}}, scripts: newScriptCache(), conns: map[*conn]struct{}{},
 	}
 	for i := range s.stripes {
 		s.stripes[i] = make(chan struct{}, 1)
