@@ -26,7 +26,9 @@ func raceKeys(t *testing.T) int {
 	return n
 }
 
-// inFlight is how many keys are raced at the same time.
+// inFlight is how many contenders of one process are under way at the same
+// time. It is below the ten connections for each processor that go-redis has:
+// contenders that wait for a connection do not race.
 const inFlight = 8
 
 // tally is what came of one kind of race.
@@ -60,7 +62,7 @@ func raceTryLock(t *testing.T, tg target, keys, contenders int) *tally {
 	workers := []*worker{startWorker(t, tg.config(t, 0)), startWorker(t, tg.config(t, 1))}
 	witness := startWorker(t, tg.config(t, 2))
 	ta := &tally{keys: keys}
-	forEach(keys, func(k int) {
+	forEach(keys, inFlight*2/contenders, func(k int) {
 		repo, path := "acme/race", fmt.Sprintf("c%d/k%d", contenders, k)
 		var reports []<-chan report
 		for c := range contenders {
@@ -111,11 +113,11 @@ func (ta *tally) judge(reports []<-chan report, ask func(order) report, get orde
 	}
 }
 
-// forEach calls f(0) to f(n-1), inFlight at a time.
-func forEach(n int, f func(k int)) {
+// forEach calls f(0) to f(n-1), some at a time.
+func forEach(n, atATime int, f func(k int)) {
 	var wg sync.WaitGroup
 	next := make(chan int)
-	for range inFlight {
+	for range atATime {
 		wg.Go(func() {
 			for k := range next {
 				f(k)
@@ -214,7 +216,7 @@ func raceUnlock(t *testing.T, tg target, keys int) *tally {
 	first, second := startWorker(t, tg.config(t, 0)), startWorker(t, tg.config(t, 1))
 	witness := startWorker(t, tg.config(t, 2))
 	ta := &tally{keys: keys}
-	forEach(keys, func(k int) {
+	forEach(keys, inFlight, func(k int) {
 		repo, path := "acme/stale", fmt.Sprintf("k%d", k)
 		if rep := first.call(order{Op: "trylock", Repo: repo, Path: path, Pull: 1}); !rep.Acquired {
 			ta.note(func() { ta.none++ })
