@@ -39,14 +39,9 @@ func (g *guard) write(op storeOp, f func() error) error {
 		g.halter.stop(nil)
 	}
 	start := time.Now()
-	watchdog := time.AfterFunc(g.stall, func() {
-		g.halter.fail(&HaltError{
-			Cause: ErrStorage, Op: fmt.Sprintf("%s takes longer than %s", op, g.stall),
-			Advice: "check this machine's disk, then start the node again",
-		})
-	})
+	stop := g.watch(op)
 	err := f()
-	watchdog.Stop()
+	stop()
 	if err != nil {
 		err = &HaltError{
 			Cause: ErrStorage, Op: string(op), Err: err,
@@ -64,6 +59,28 @@ func (g *guard) write(op storeOp, f func() error) error {
 		g.observe(op, time.Since(start))
 	}
 	return nil
+}
+
+// watch stops the node when stop is not called in time. If the timer itself is
+// late, the whole process was asleep: then the time counts anew.
+func (g *guard) watch(op storeOp) (stop func() bool) {
+	armed := time.Now()
+	var timer *time.Timer
+	ready := make(chan struct{})
+	timer = time.AfterFunc(g.stall, func() {
+		<-ready
+		if now := time.Now(); now.Sub(armed) > g.stall+g.stall/4 {
+			armed = now
+			timer.Reset(g.stall)
+			return
+		}
+		g.halter.fail(&HaltError{
+			Cause: ErrStorage, Op: fmt.Sprintf("%s takes longer than %s", op, g.stall),
+			Advice: "check this machine's disk, then start the node again",
+		})
+	})
+	close(ready)
+	return timer.Stop
 }
 
 // corrupt stops the node because of something it read.

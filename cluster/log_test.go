@@ -169,20 +169,30 @@ func TestMonotonicIsForwarded(t *testing.T) {
 // The watchdog sees a log that is committed but not applied, and nothing else.
 func TestProgress(t *testing.T) {
 	var p progress
-	at := time.Unix(0, 0)
-	step := func(d time.Duration, commit, applied uint64) time.Duration {
-		at = at.Add(d)
-		return p.standstill(at, commit, applied)
+	for range 100 {
+		if n := p.stands(true, 10, 10); n != 0 {
+			t.Fatalf("idle counts as %d", n)
+		}
 	}
-	step(0, 10, 10)
-	if d := step(time.Hour, 10, 10); d != 0 {
-		t.Errorf("idle counts as %s", d)
+	p.stands(false, 10, 11)
+	n := 0
+	for range 60 {
+		n = p.stands(false, 10, 12)
 	}
-	step(time.Second, 11, 10)
-	if d := step(time.Minute, 12, 10); d < time.Minute {
-		t.Errorf("a minute without progress counts as %s", d)
+	if n < 60 {
+		t.Errorf("a minute without progress counts as %d", n)
 	}
-	if d := step(time.Second, 12, 11); d != 0 {
-		t.Errorf("progress counts as %s", d)
+	if n := p.stands(false, 11, 12); n != 0 {
+		t.Errorf("progress counts as %d", n)
+	}
+	var e progress // one entry
+	for range 40 {
+		n = e.stands(false, 7, 0)
+	}
+	if n != 39 {
+		t.Errorf("an entry that hangs counts as %d", n)
+	}
+	if n := e.stands(false, 8, 0); n != 0 {
+		t.Errorf("the next entry counts as %d", n)
 	}
 }

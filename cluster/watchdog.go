@@ -7,18 +7,19 @@ import (
 
 const (
 	watchdogTick = time.Second
-	// applyStall is how long one entry, or the whole log, may stand still while
-	// there is something to apply.
-	applyStall = 30 * time.Second
-	// restoreStall is the same for a snapshot that is being restored.
-	restoreStall = 10 * time.Minute
+	// applyTicks is for how many ticks one entry, or the whole log, may stand
+	// still while there is something to apply. Ticks and not time: a process that
+	// slept has missed its ticks, and is not stuck.
+	applyTicks = 30
+	// restoreTicks is the same for a snapshot that is being restored.
+	restoreTicks = 600
 )
 
 // watch looks for parts of the node that do not move, until the node closes.
 func (n *Node) watch() {
 	tick := time.NewTicker(watchdogTick)
 	defer tick.Stop()
-	var w progress
+	var entry, log progress
 	var limit logLimit
 	for {
 		select {
@@ -27,44 +28,44 @@ func (n *Node) watch() {
 			return
 		}
 		n.metrics.observeRaft(n)
-		now := time.Now()
-		if since := n.machine.applyingSince.Load(); since != 0 {
-			if d := now.Sub(time.Unix(0, since)); d > n.applyLimit() {
-				n.haltStuck(fmt.Sprintf("one log entry has been applied for %s", d.Round(time.Second)))
-			}
+		since := n.machine.applyingSince.Load()
+		allowed := applyTicks
+		if n.machine.restoring.Load() {
+			allowed = restoreTicks
 		}
-		if d := w.standstill(now, n.raft.CommitIndex(), n.raft.AppliedIndex()); d > applyStall {
-			n.haltStuck(fmt.Sprintf("nothing was applied for %s while the commit index rose", d.Round(time.Second)))
+		if ticks := entry.stands(since == 0, uint64(since), 0); ticks > allowed {
+			n.haltStuck(fmt.Sprintf("one log entry has been applied for %d seconds", ticks))
+		}
+		commit, applied := n.raft.CommitIndex(), n.raft.AppliedIndex()
+		if ticks := log.stands(applied >= commit, applied, commit); ticks > applyTicks {
+			n.haltStuck(fmt.Sprintf("nothing was applied for %d seconds while the commit index rose", ticks))
 		}
 		limit.check(n)
 	}
-}
-
-func (n *Node) applyLimit() time.Duration {
-	if n.machine.restoring.Load() {
-		return restoreStall
-	}
-	return applyStall
 }
 
 func (n *Node) haltStuck(what string) {
 	n.halter.fail(&HaltError{Cause: ErrStuck, Op: what, Advice: "start the node again, and report the stacks in its log"})
 }
 
-// progress notices when the commit index rises and the applied index does not.
+// progress counts the ticks for which something stands still.
 type progress struct {
-	applied uint64
-	commit  uint64    // when applied was last seen to move
-	since   time.Time // when that was
+	at    uint64 // where it stands
+	goal  uint64 // where it could have been when it was last seen to move
+	ticks int
 }
 
-func (p *progress) standstill(now time.Time, commit, applied uint64) time.Duration {
-	if p.since.IsZero() || applied != p.applied || applied >= commit {
-		p.applied, p.commit, p.since = applied, commit, now
+// stands is called at each tick with where something stands and where it could
+// be. It returns for how many ticks it has not moved although it could: goal
+// must have risen meanwhile, unless it is 0.
+func (p *progress) stands(idle bool, at, goal uint64) int {
+	if idle || at != p.at {
+		*p = progress{at: at, goal: goal}
 		return 0
 	}
-	if commit == p.commit {
+	if goal != 0 && goal == p.goal {
 		return 0
 	}
-	return now.Sub(p.since)
+	p.ticks++
+	return p.ticks
 }
