@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -23,6 +24,11 @@ type Cell struct {
 	Max        float64 `json:"max_ms"`
 	TryLockP50 float64 `json:"trylock_p50_ms,omitempty"`
 	TryLockP99 float64 `json:"trylock_p99_ms,omitempty"`
+	// Processor time that one operation took, warm-up included: of the servers,
+	// and of the clients, which all run in this process. It is what remains
+	// comparable while others use the machine.
+	ServerCPU  float64 `json:"server_cpu_us_per_op"`
+	ClientCPU  float64 `json:"client_cpu_us_per_op"`
 	Errors     int     `json:"errors,omitempty"`
 	FirstError string  `json:"first_error,omitempty"`
 }
@@ -38,8 +44,17 @@ func warmUp(cell time.Duration) time.Duration {
 // tally is what one worker has seen.
 type tally struct {
 	whole, tryLock []time.Duration
+	done           int // operations, those outside the time included
 	errors         int
 	first          error
+}
+
+func done(ts []tally) int {
+	n := 0
+	for _, t := range ts {
+		n += t.done
+	}
+	return n
 }
 
 // runCell measures one system on one workload for the length of a cell.
@@ -52,12 +67,20 @@ func runCell(ctx context.Context, w Workload, s system.System, round int, length
 	tallies := make([]tally, len(clients))
 	from := time.Now().Add(warmUp(length))
 	until := from.Add(length)
+	meter, err := startMeter(s.Deployment().Processes())
+	if err != nil {
+		return Cell{}, errors.Join(err, closeAll())
+	}
 	var wg sync.WaitGroup
 	for i, c := range clients {
 		work := w.newWorker(c, i, salt, listed)
 		wg.Go(func() { tallies[i] = drive(ctx, work, from, until) })
 	}
 	wg.Wait()
+	server, client, err := meter.read()
+	if err != nil {
+		return Cell{}, errors.Join(err, closeAll())
+	}
 	if err := closeAll(); err != nil {
 		return Cell{}, fmt.Errorf("close the clients of %s: %w", s.Name(), err)
 	}
@@ -68,6 +91,9 @@ func runCell(ctx context.Context, w Workload, s system.System, round int, length
 		return Cell{}, err
 	}
 	cell := summarize(tallies, length)
+	if n := done(tallies); n > 0 {
+		cell.ServerCPU, cell.ClientCPU = micros(server)/float64(n), micros(client)/float64(n)
+	}
 	cell.Workload, cell.System, cell.Round = w.Name(), s.Name(), round
 	if cell.Ops == 0 {
 		return cell, fmt.Errorf("%s on %s: not one operation succeeded in %v (%d errors, the first: %s)", s.Name(), w.Name(), length, cell.Errors, cell.FirstError)
@@ -98,6 +124,7 @@ func drive(ctx context.Context, work worker, from, until time.Time) tally {
 			time.Sleep(5 * time.Millisecond) // an error must not become a busy loop
 			continue
 		}
+		t.done++
 		if start.Before(from) || time.Now().After(until) {
 			continue
 		}
@@ -128,6 +155,8 @@ func summarize(tallies []tally, length time.Duration) Cell {
 	c.TryLockP50, c.TryLockP99 = millis(quantile(tryLock, 0.50)), millis(quantile(tryLock, 0.99))
 	return c
 }
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 

@@ -43,14 +43,14 @@ func (r *Result) writeWorkload(w io.Writer, wl Workload) error {
 		}
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(tw, "system\tper second, median [min-max]\teach round\tp50 ms\tp99 ms\tTryLock p50 ms\tratio to "+Reference+" [min-max]\tp50 ratio\t\n")
+	fmt.Fprint(tw, "system\tper second, median [min-max]\teach round\tp50 ms\tp99 ms\tTryLock p50 ms\tratio to "+Reference+" [min-max]\tp50 ratio\tCPU us an op: servers\tclients\t\n")
 	for _, row := range r.Rows {
 		if row.Workload != wl.Name() {
 			continue
 		}
-		fmt.Fprintf(tw, "%s\t%.0f [%.0f-%.0f]\t%s\t%s\t%s\t%s\t%s\t%s\t\n", row.System,
+		fmt.Fprintf(tw, "%s\t%.0f [%.0f-%.0f]\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f\t%.0f\t\n", row.System,
 			row.PerSecond.Median, row.PerSecond.Min, row.PerSecond.Max, r.roundsText(row), msText(row.P50), msText(row.P99),
-			msText(row.TryLockP50), ratioText(row.Throughput), ratioText(row.Latency))
+			msText(row.TryLockP50), ratioText(row.Throughput), ratioText(row.Latency), row.ServerCPU, row.ClientCPU)
 	}
 	if err := tw.Flush(); err != nil {
 		return err

@@ -37,6 +37,8 @@ type Row struct {
 	P50        float64 `json:"p50_ms"` // median of the rounds' p50
 	P99        float64 `json:"p99_ms"` // median of the rounds' p99
 	TryLockP50 float64 `json:"trylock_p50_ms,omitempty"`
+	ServerCPU  float64 `json:"server_cpu_us_per_op"` // medians, as all of these
+	ClientCPU  float64 `json:"client_cpu_us_per_op"`
 	Errors     int     `json:"errors,omitempty"`
 	// The ratios to the reference in the same round, nil without a reference.
 	Throughput *Spread `json:"ratio_per_second,omitempty"`
@@ -70,13 +72,14 @@ func (r *Result) Summarize(workloads []Workload) {
 
 func (r *Result) row(workload, system string) (Row, bool) {
 	row := Row{Workload: workload, System: system}
-	var perSecond, p50, p99, tryLock, ratio, ratioP50, ratioTryLock []float64
+	var perSecond, p50, p99, tryLock, ratio, ratioP50, ratioTryLock, server, client []float64
 	for _, c := range r.Cells {
 		if c.Workload != workload || c.System != system {
 			continue
 		}
 		perSecond, p50, p99 = append(perSecond, c.PerSecond), append(p50, c.P50), append(p99, c.P99)
 		tryLock = append(tryLock, c.TryLockP50)
+		server, client = append(server, c.ServerCPU), append(client, c.ClientCPU)
 		row.Errors += c.Errors
 		ref, ok := r.cell(workload, Reference, c.Round)
 		if !ok {
@@ -92,6 +95,7 @@ func (r *Result) row(workload, system string) (Row, bool) {
 	}
 	row.Rounds = len(perSecond)
 	row.PerSecond, row.P50, row.P99, row.TryLockP50 = spread(perSecond), median(p50), median(p99), median(tryLock)
+	row.ServerCPU, row.ClientCPU = median(server), median(client)
 	row.Throughput, row.Latency, row.TryLock = spreadIfAny(ratio), spreadIfAny(ratioP50), spreadIfAny(ratioTryLock)
 	return row, true
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/lockcluster/lockcluster/bench/internal/proc"
 )
 
 // boltFile is a bbolt file in this process, as Atlantis has one.
@@ -56,7 +58,8 @@ func (f *boltFile) Start(_ context.Context, dir string) error {
 	})
 }
 
-func (f *boltFile) Alive() error { return nil }
+func (f *boltFile) Alive() error               { return nil }
+func (f *boltFile) Processes() []*proc.Process { return nil }
 
 func (f *boltFile) Stop() error {
 	if f.db == nil {

@@ -73,7 +73,8 @@ func (c *etcdCluster) Start(ctx context.Context, dir string) error {
 	})
 }
 
-func (c *etcdCluster) Alive() error { return alive(c.procs) }
+func (c *etcdCluster) Alive() error               { return alive(c.procs) }
+func (c *etcdCluster) Processes() []*proc.Process { return c.procs }
 
 func (c *etcdCluster) Stop() error {
 	err := proc.StopAll(c.procs, 10*time.Second)

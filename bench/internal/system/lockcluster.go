@@ -138,16 +138,17 @@ func (c *Cluster) StartNode(i int) error {
 }
 
 // Alive implements [Deployment].
-func (c *Cluster) Alive() error {
+func (c *Cluster) Alive() error { return alive(c.Processes()) }
+
+// Processes implements [Deployment].
+func (c *Cluster) Processes() []*proc.Process {
+	var ps []*proc.Process
 	for _, n := range c.nodes {
-		if n.proc == nil {
-			continue
-		}
-		if err := n.proc.Err(); err != nil {
-			return err
+		if n.proc != nil {
+			ps = append(ps, n.proc)
 		}
 	}
-	return nil
+	return ps
 }
 
 // Stop implements [Deployment].
@@ -156,13 +157,7 @@ func (c *Cluster) Stop() error {
 		_ = c.admin.Close() // nothing is under way
 		c.admin = nil
 	}
-	var ps []*proc.Process
-	for _, n := range c.nodes {
-		if n.proc != nil {
-			ps = append(ps, n.proc)
-		}
-	}
-	return proc.StopAll(ps, 20*time.Second)
+	return proc.StopAll(c.Processes(), 20*time.Second)
 }
 
 // ready asks a node's readiness page.

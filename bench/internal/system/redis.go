@@ -70,7 +70,8 @@ func (d *redisServer) Start(ctx context.Context, dir string) error {
 	})
 }
 
-func (d *redisServer) Alive() error { return alive([]*proc.Process{d.proc}) }
+func (d *redisServer) Alive() error               { return alive(d.Processes()) }
+func (d *redisServer) Processes() []*proc.Process { return []*proc.Process{d.proc} }
 
 func (d *redisServer) Stop() error {
 	if d.proc == nil {

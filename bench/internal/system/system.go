@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/lockcluster/lockcluster/bench/internal/proc"
 )
 
 // Deployment is something that runs and holds locks.
@@ -25,6 +27,8 @@ type Deployment interface {
 	Load(ctx context.Context, locks []*Lock) error
 	// Alive returns an error when a part of it has ended by itself.
 	Alive() error
+	// Processes returns what it consists of besides this process.
+	Processes() []*proc.Process
 	// Stop ends it. It may be called more than once and without Start.
 	Stop() error
 }
