@@ -161,14 +161,19 @@ func TestRaceForCommandLocks(t *testing.T) {
 	}
 }
 
-// A DEL deletes only what its connection has read: of two pull requests that
-// unlock and lock one key in turns, none loses a lock to a late DEL.
+// A DEL deletes only what its sender's pool of connections has read last,
+// whichever of them carried the GET: of two pull requests that unlock and lock
+// one key in turns, none loses a lock to a late DEL, and none keeps one because
+// of an old reading. A client that is no pool deletes plainly.
 func TestDelOfWhatWasRead(t *testing.T) {
 	sys := newSystem(t)
 	c := newClient(t, mustOpen(t, sys))
 	ctx := t.Context()
-	conn := c.Conn()
+	conn, other := c.Conn(), c.Conn()
 	defer conn.Close()
+	defer other.Close()
+	plain := redis.NewClient(&redis.Options{Addr: c.Options().Addr, DisableIdentity: true})
+	defer plain.Close()
 	for i := range 500 {
 		key, first := testLock("acme/app", fmt.Sprintf("d%d", i), 1)
 		_, second := testLock("acme/app", fmt.Sprintf("d%d", i), 2)
@@ -188,17 +193,21 @@ func TestDelOfWhatWasRead(t *testing.T) {
 		if n := conn.Del(ctx, key).Val(); n != 0 {
 			t.Fatal("a lock was deleted that its sender had not read")
 		}
-		if got := c.Get(ctx, key).Val(); got != second {
+		if got := plain.Get(ctx, key).Val(); got != second {
 			t.Fatalf("pull 2 lost its lock: %q", got)
 		}
 		if n := conn.Del(ctx, key).Val(); n != 0 {
 			t.Fatal("a repeated DEL counted")
 		}
-		// A connection that has read nothing deletes plainly.
-		fresh := c.Conn()
-		if n := fresh.Del(ctx, key).Val(); n != 1 {
-			t.Fatalf("a plain DEL counted %d", n)
+		if i%2 == 0 {
+			if n := other.Get(ctx, key).Err(); n != nil {
+				t.Fatal(n)
+			}
+			if n := conn.Del(ctx, key).Val(); n != 1 {
+				t.Fatal("an old reading of the connection kept what its pool has read")
+			}
+		} else if n := plain.Do(ctx, "del", key).Val(); n != int64(1) {
+			t.Fatalf("a plain DEL counted %v", n)
 		}
-		_ = fresh.Close()
 	}
 }

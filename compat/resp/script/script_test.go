@@ -121,7 +121,7 @@ func TestScriptsAreBounded(t *testing.T) {
 		"reply loop":      `local t = {} t[1] = t return t`,
 		"registers":       "return {" + strings.Repeat("1,", 30000) + "1}",
 		"locals":          strings.Repeat("local a=1 ", 5000),
-		"constants":       "return {" + func() string {
+		"constants": "return {" + func() string {
 			var b strings.Builder
 			for i := range 6000 {
 				fmt.Fprintf(&b, "%d.5,", i)
