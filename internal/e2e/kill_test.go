@@ -12,6 +12,12 @@ import (
 
 const loadClients = 64
 
+func TestMain(m *testing.M) {
+	code := m.Run()
+	RemoveBinary()
+	os.Exit(code)
+}
+
 // times returns how often a fault shall strike: the environment variable, or
 // what a commit's run can afford.
 func times(t *testing.T, variable string, otherwise int) int {

@@ -53,6 +53,13 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 	return bin, nil
 })
 
+// RemoveBinary removes what [Binary] built; for TestMain.
+func RemoveBinary() {
+	if bin, err := buildOnce(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(bin))
+	}
+}
+
 // Binary builds the command once per test process and returns its path.
 func Binary(t testing.TB) string {
 	t.Helper()
