@@ -32,7 +32,11 @@ type Model struct {
 	acked     map[string]uint64
 
 	version uint64   // counts changes of what clients stored
-	undo    []func() // how to take back what the present transaction did
+	journal bool     // keep undo
+	undo    []func() // how to take back the changes, oldest first
+	rolling bool     // changes are being taken back
+	// changed, if not nil, hears of every record that is set or removed.
+	changed func(lockcluster.Space, name)
 }
 
 // name is a key within a namespace.
@@ -145,8 +149,9 @@ func (m *Model) txn(at Position, r lockcluster.Txn) lockcluster.Result {
 	if !m.conditionsHold(r) {
 		return lockcluster.Result{Status: lockcluster.StatusConflict}
 	}
-	before := *m
-	m.undo = []func(){}
+	outer := m.journal
+	m.journal = true
+	before := m.mark()
 	res := lockcluster.Result{Status: lockcluster.StatusApplied}
 	for _, req := range r.Requests {
 		one := m.mutate(at, req)
@@ -154,18 +159,38 @@ func (m *Model) txn(at Position, r lockcluster.Txn) lockcluster.Result {
 		res.Results = append(res.Results, one)
 		switch one.Status {
 		case lockcluster.StatusHeld, lockcluster.StatusHostConflict, lockcluster.StatusNotHolder, lockcluster.StatusNotStored:
-			undo := m.undo
-			m.undo = nil
-			for i := len(undo) - 1; i >= 0; i-- {
-				undo[i]()
-			}
-			m.token, m.leases, m.version = before.token, before.leases, before.version
+			m.rollback(before)
 			res.Status = lockcluster.StatusConflict
-			return res
+		}
+		if res.Status == lockcluster.StatusConflict {
+			break
 		}
 	}
-	m.undo = nil
+	if m.journal = outer; !outer {
+		m.undo = nil
+	}
 	return res
+}
+
+// mark is a point to roll back to, while journal is set.
+type mark struct {
+	token   lockcluster.Token
+	leases  uint64
+	version uint64
+	undo    int
+}
+
+func (m *Model) mark() mark { return mark{m.token, m.leases, m.version, len(m.undo)} }
+
+// rollback takes back all changes of records since mark.
+func (m *Model) rollback(to mark) {
+	undo := m.undo[to.undo:]
+	m.journal, m.rolling = false, true
+	for i := len(undo) - 1; i >= 0; i-- {
+		undo[i]()
+	}
+	m.journal, m.rolling = true, false
+	m.undo, m.token, m.leases, m.version = m.undo[:to.undo], to.token, to.leases, to.version
 }
 
 // importRecords leaves alone what is there and adds the rest.

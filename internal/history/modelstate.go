@@ -141,13 +141,21 @@ func (m *Model) conditionsHold(r lockcluster.Txn) bool {
 	return true
 }
 
+// note is called before a record changes; undo takes the change back.
+func (m *Model) note(space lockcluster.Space, n name, undo func()) {
+	if m.journal {
+		m.undo = append(m.undo, undo)
+	}
+	if m.changed != nil && !m.rolling {
+		m.changed(space, n)
+	}
+	m.version++
+}
+
 // setLock stores l under n, or removes what is there when l is nil.
 func (m *Model) setLock(n name, l *lockcluster.Lock) {
 	old := m.Lock(n.ns, n.key)
-	if m.undo != nil {
-		m.undo = append(m.undo, func() { m.setLock(n, old) })
-	}
-	m.version++
+	m.note(lockcluster.SpaceLock, n, func() { m.setLock(n, old) })
 	if old != nil {
 		m.count(n, old, -1)
 		delete(m.locks, n)
@@ -182,11 +190,8 @@ func (m *Model) count(n name, l *lockcluster.Lock, delta int) {
 }
 
 func (m *Model) setCommand(n name, c *lockcluster.CommandLock) {
-	if m.undo != nil {
-		old := m.CommandLock(n.ns, n.key)
-		m.undo = append(m.undo, func() { m.setCommand(n, old) })
-	}
-	m.version++
+	old := m.CommandLock(n.ns, n.key)
+	m.note(lockcluster.SpaceCommand, n, func() { m.setCommand(n, old) })
 	if c == nil {
 		delete(m.commands, n)
 	} else {
@@ -195,11 +200,8 @@ func (m *Model) setCommand(n name, c *lockcluster.CommandLock) {
 }
 
 func (m *Model) setDocument(n name, d *lockcluster.Document) {
-	if m.undo != nil {
-		old := m.Document(n.ns, n.key)
-		m.undo = append(m.undo, func() { m.setDocument(n, old) })
-	}
-	m.version++
+	old := m.Document(n.ns, n.key)
+	m.note(lockcluster.SpaceDocument, n, func() { m.setDocument(n, old) })
 	if d == nil {
 		delete(m.documents, n)
 	} else {

@@ -1,0 +1,248 @@
+package history
+
+import (
+	"slices"
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+)
+
+// possible is a request that may have happened unseen: an unknown one, or one
+// of an unknown transaction or import.
+type possible struct {
+	op   *Op
+	req  lockcluster.Request
+	used bool // a request happens once
+}
+
+// prepareUnknown takes the unknown requests apart. All tries of one request
+// are one, and if a try was answered that one is known.
+func (c *checker) prepareUnknown() {
+	known := map[requestKey]bool{}
+	for _, op := range c.writes {
+		known[requestKey{op.ID.ClientID, op.ID.Sequence}] = true
+		eachGrant(op, func(t lockcluster.Token, g grant) {
+			if g.granted {
+				c.granted[t] = g.index
+			}
+		})
+		if r, is := op.Request.(lockcluster.PutDocument); is && op.Result.Status == lockcluster.StatusStored {
+			c.stored[write{record{lockcluster.SpaceDocument, name{r.Namespace, r.Key}}, op.Index(), c.value(r.Value)}] = true
+		}
+	}
+	for _, op := range c.unknown {
+		if k := (requestKey{op.ID.ClientID, op.ID.Sequence}); !op.ID.IsZero() {
+			if known[k] {
+				continue
+			}
+			known[k] = true
+		}
+		add := func(req lockcluster.Request) { c.left = append(c.left, &possible{op: op, req: req}) }
+		switch r := op.Request.(type) {
+		case lockcluster.Txn:
+			for _, sub := range r.Requests {
+				add(sub)
+			}
+		case lockcluster.Import:
+			for _, l := range r.Locks {
+				l.Key.Namespace = r.Namespace
+				add(l)
+			}
+			for _, l := range r.CommandLocks {
+				l.Namespace = r.Namespace
+				add(l)
+			}
+			for _, d := range r.Documents {
+				d.Namespace = r.Namespace
+				d.Condition = lockcluster.PutIfAbsent
+				add(d)
+			}
+		default:
+			add(r)
+		}
+	}
+}
+
+// wish is the state of one record that would explain what an operation saw.
+type wish struct {
+	record   record
+	lock     *lockcluster.Lock // of a lock's record; nil: absent
+	command  *lockcluster.CommandLock
+	document *lockcluster.Document
+}
+
+// explain brings the model to a state in which what op saw is right, by way of
+// unknown requests that were sent before op returned and of leases that ran
+// out. If it cannot, the model stays as it was.
+func (c *checker) explain(op *Op) bool {
+	before := c.model.mark()
+	if _, ok := op.Request.(lockcluster.Txn); ok {
+		c.unseen[op] = len(c.left) > 0
+	}
+	for _, w := range c.wishes(op) {
+		if !c.fulfil(w, op) {
+			c.model.rollback(before)
+			return false
+		}
+	}
+	return true
+}
+
+// wishes returns what op saw of the state before it. Of several requests in
+// one operation the first to touch a record counts.
+func (c *checker) wishes(op *Op) []wish {
+	var all []wish
+	add := func(w wish) {
+		if !slices.ContainsFunc(all, func(v wish) bool { return v.record == w.record }) {
+			all = append(all, w)
+		}
+	}
+	if op.Read != nil {
+		c.readWishes(op.Read, add)
+	} else {
+		c.requestWishes(op.Request, &op.Result, add)
+	}
+	return all
+}
+
+func lockRecord(l *lockcluster.Lock) record {
+	return record{lockcluster.SpaceLock, name{l.Key.Namespace, l.Key.Text()}}
+}
+
+func (c *checker) readWishes(r *Read, add func(wish)) {
+	if !r.List {
+		add(wish{record: record{r.Space, name{r.Namespace, r.Key}}, lock: r.Lock, command: r.CommandLock, document: r.Document})
+		return
+	}
+	for i := range r.Locks {
+		add(wish{record: lockRecord(&r.Locks[i]), lock: &r.Locks[i]})
+	}
+	for _, l := range c.listOf(r) { // what was not listed is to be absent
+		add(wish{record: lockRecord(&l)})
+	}
+}
+
+func (c *checker) requestWishes(req lockcluster.Request, res *lockcluster.Result, add func(wish)) {
+	lock := func(ns, text string) {
+		w := wish{record: record{lockcluster.SpaceLock, name{ns, text}}}
+		if res.Status != lockcluster.StatusGranted {
+			w.lock = res.Lock
+		}
+		add(w)
+	}
+	command := func(ns, key string) {
+		w := wish{record: record{lockcluster.SpaceCommand, name{ns, key}}}
+		if res.Status != lockcluster.StatusGranted {
+			w.command = res.CommandLock
+		}
+		add(w)
+	}
+	document := func(ns, key string) {
+		add(wish{record: record{lockcluster.SpaceDocument, name{ns, key}}, document: res.Document})
+	}
+	switch r := req.(type) {
+	case lockcluster.Acquire:
+		lock(r.Key.Namespace, r.Key.Text())
+	case lockcluster.Release:
+		lock(r.Namespace, r.Text)
+	case lockcluster.ReleaseByPull:
+		for i := range res.Locks {
+			add(wish{record: lockRecord(&res.Locks[i]), lock: &res.Locks[i]})
+		}
+		for _, l := range c.listOf(&Read{Namespace: r.Namespace, Repo: r.Repo, Pull: r.Pull}) {
+			add(wish{record: lockRecord(&l)})
+		}
+	case lockcluster.LockCommand:
+		command(r.Namespace, r.Name)
+	case lockcluster.UnlockCommand:
+		command(r.Namespace, r.Name)
+	case lockcluster.PutDocument:
+		document(r.Namespace, r.Key)
+	case lockcluster.DeleteDocument:
+		document(r.Namespace, r.Key)
+	case lockcluster.SetTTL:
+		document(r.Namespace, r.Key)
+	case lockcluster.Txn:
+		for i := range res.Results {
+			c.requestWishes(r.Requests[i], &res.Results[i], add)
+		}
+	case lockcluster.Import:
+		i := 0
+		each := func(sub lockcluster.Request) {
+			if i < len(res.Results) {
+				c.requestWishes(sub, &res.Results[i], add)
+			}
+			i++
+		}
+		for _, l := range r.Locks {
+			l.Key.Namespace = r.Namespace
+			each(l)
+		}
+		for _, l := range r.CommandLocks {
+			l.Namespace = r.Namespace
+			each(l)
+		}
+		for _, d := range r.Documents {
+			d.Namespace = r.Namespace
+			each(d)
+		}
+	}
+}
+
+// candidates yields the requests that may have happened before op returned and
+// may still happen.
+func (c *checker) candidates(op *Op, yield func(p *possible) bool) {
+	deadline := op.Return
+	if op.Outcome != Done {
+		deadline = time.Duration(1<<63 - 1)
+	}
+	for _, p := range c.left {
+		if p.op.Invoke >= deadline {
+			return // sorted by invocation
+		}
+		if !p.used && !yield(p) {
+			return
+		}
+	}
+}
+
+// happens applies an unseen request if that makes fits true. Which token it
+// gave is not known here: the counter stays as it was.
+func (c *checker) happens(p *possible, index uint64, fits func() bool) bool {
+	before := c.model.mark()
+	if !c.step("", p.op) {
+		return false
+	}
+	c.model.decide(Position{Index: index}, p.req)
+	c.model.token = before.token
+	if !fits() {
+		c.model.rollback(before)
+		return false
+	}
+	p.used = true
+	c.model.undo = append(c.model.undo, func() { p.used = false })
+	return true
+}
+
+// step takes one of the unseen steps that are left, in the name of who takes it.
+func (c *checker) step(actor string, op *Op) bool {
+	if c.hidden == 0 {
+		return false
+	}
+	c.hidden--
+	c.model.undo = append(c.model.undo, func() { c.hidden++ })
+	c.actor, c.actorOp = actor, op
+	return true
+}
+
+// fulfil makes one wish true.
+func (c *checker) fulfil(w wish, op *Op) bool {
+	switch w.record.space {
+	case lockcluster.SpaceLock:
+		return c.fulfilLock(w, op)
+	case lockcluster.SpaceCommand:
+		return c.fulfilCommand(w, op)
+	default:
+		return c.fulfilDocument(w, op)
+	}
+}
