@@ -11,18 +11,14 @@ import (
 // jsonDepthMax is lua-cjson's limit of nesting.
 const jsonDepthMax = 1000
 
-// openCJSON makes the table "cjson", after lua-cjson 2.1 as Redis has it.
-func (r *runtime) openCJSON(l *lua.LState) *lua.LTable {
-	t := l.NewTable()
-	null := l.NewUserData()
-	r.null = null
-	t.RawSetString("null", null)
-	t.RawSetString("encode", l.NewFunction(r.encode))
-	t.RawSetString("decode", l.NewFunction(r.decode))
-	t.RawSetString("_NAME", lua.LString("cjson"))
-	t.RawSetString("_VERSION", lua.LString("2.1.0"))
-	// The settings of lua-cjson keep their defaults: asking for them works,
-	// changing them has no effect.
+// jsonNull is cjson.null. Nothing can change it.
+var jsonNull lua.LValue = &lua.LUserData{Metatable: lua.LNil}
+
+// jsonFunctions are the functions of "cjson", after lua-cjson 2.1 as Redis has
+// it. The settings of lua-cjson keep their defaults: asking for them works,
+// changing them has no effect.
+func jsonFunctions() map[string]lua.LGFunction {
+	functions := map[string]lua.LGFunction{"encode": encode, "decode": decode}
 	for name, values := range map[string][]lua.LValue{
 		"encode_sparse_array":     {lua.LFalse, lua.LNumber(2), lua.LNumber(10)},
 		"encode_max_depth":        {lua.LNumber(jsonDepthMax)},
@@ -32,28 +28,27 @@ func (r *runtime) openCJSON(l *lua.LState) *lua.LTable {
 		"encode_invalid_numbers":  {lua.LFalse},
 		"decode_invalid_numbers":  {lua.LTrue},
 	} {
-		t.RawSetString(name, l.NewFunction(func(l *lua.LState) int {
+		functions[name] = func(l *lua.LState) int {
 			for _, v := range values {
 				l.Push(v)
 			}
 			return len(values)
-		}))
+		}
 	}
-	return t
+	return functions
 }
 
-func (r *runtime) encode(l *lua.LState) int {
+func encode(l *lua.LState) int {
 	if l.GetTop() != 1 {
 		l.ArgError(1, "expected 1 argument")
 	}
-	e := encoder{r: r, l: l}
+	e := encoder{l: l}
 	e.value(l.Get(1), 0)
 	l.Push(lua.LString(e.b.String()))
 	return 1
 }
 
 type encoder struct {
-	r *runtime
 	l *lua.LState
 	b strings.Builder
 }
@@ -75,7 +70,7 @@ func (e *encoder) value(v lua.LValue, depth int) {
 		}
 		e.table(v, depth+1)
 	default:
-		if v == e.r.null {
+		if v == jsonNull {
 			e.b.WriteString("null")
 			return
 		}
@@ -178,11 +173,11 @@ func (e *encoder) text(s string) {
 	e.b.WriteByte('"')
 }
 
-func (r *runtime) decode(l *lua.LState) int {
+func decode(l *lua.LState) int {
 	if l.GetTop() != 1 {
 		l.ArgError(1, "expected 1 argument")
 	}
-	d := decoder{r: r, l: l, s: l.CheckString(1)}
+	d := decoder{l: l, s: l.CheckString(1)}
 	d.space()
 	v := d.value(0)
 	d.space()
@@ -194,7 +189,6 @@ func (r *runtime) decode(l *lua.LState) int {
 }
 
 type decoder struct {
-	r *runtime
 	l *lua.LState
 	s string
 	i int
@@ -231,7 +225,7 @@ func (d *decoder) value(depth int) lua.LValue {
 	case d.word("false"):
 		return lua.LFalse
 	case d.word("null"):
-		return d.r.null
+		return jsonNull
 	}
 	return d.number()
 }

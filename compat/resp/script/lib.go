@@ -1,8 +1,10 @@
 package script
 
 import (
+	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync"
 
 	lua "github.com/yuin/gopher-lua"
 )
@@ -11,44 +13,91 @@ import (
 var baseKept = map[string]bool{
 	"assert": true, "error": true, "getmetatable": true, "ipairs": true, "next": true, "pairs": true, "pcall": true,
 	"rawequal": true, "rawget": true, "rawset": true, "select": true, "setmetatable": true,
-	"tonumber": true, "type": true, "unpack": true, "xpcall": true, "_G": true, "_VERSION": true,
+	"tonumber": true, "type": true, "unpack": true, "xpcall": true, "_VERSION": true,
 }
 
-// openLibraries gives l everything that a script may use.
-func (r *runtime) openLibraries(l *lua.LState) {
-	open := func(name string, f lua.LGFunction) *lua.LTable {
+// template is everything that a script may use, made once: its functions keep
+// nothing and are shared by all runs, while tables, which a script can change,
+// are made for each run that asks for them.
+type template struct {
+	base      map[string]lua.LValue
+	libraries map[string]map[string]lua.LValue
+}
+
+var theTemplate = sync.OnceValue(newTemplate)
+
+// newTemplate opens Lua's own libraries in a state of their own, takes out what
+// reaches outside or cannot be stopped, and puts ours in.
+func newTemplate() *template {
+	l := lua.NewState(lua.Options{SkipOpenLibs: true})
+	defer l.Close()
+	t := &template{base: map[string]lua.LValue{}, libraries: map[string]map[string]lua.LValue{}}
+	open := func(name string, f lua.LGFunction) {
 		l.Push(l.NewFunction(f))
 		l.Push(lua.LString(name))
 		l.Call(1, 0)
-		t, _ := l.G.Global.RawGetString(name).(*lua.LTable)
-		return t
+		if lib, ok := l.G.Global.RawGetString(name).(*lua.LTable); ok {
+			t.libraries[name] = map[string]lua.LValue{}
+			lib.ForEach(func(k, v lua.LValue) { t.libraries[name][lua.LVAsString(k)] = v })
+		}
 	}
 	open("", lua.OpenBase)
-	g := l.G.Global
-	g.ForEach(func(k, _ lua.LValue) {
-		if !baseKept[lua.LVAsString(k)] {
-			g.RawSet(k, lua.LNil)
+	l.G.Global.ForEach(func(k, v lua.LValue) {
+		if name := lua.LVAsString(k); baseKept[name] {
+			t.base[name] = v
 		}
 	})
-	r.openBase(l, g)
-	r.openString(l, open("string", lua.OpenString))
-	r.openTable(l, open("table", lua.OpenTable))
-	openMath(l, open("math", lua.OpenMath))
+	open("string", lua.OpenString)
+	open("table", lua.OpenTable)
+	open("math", lua.OpenMath)
 	open("coroutine", lua.OpenCoroutine)
-	g.RawSetString("redis", r.openRedis(l))
-	g.RawSetString("cjson", r.openCJSON(l))
+	t.libraries["redis"], t.libraries["cjson"] = map[string]lua.LValue{}, map[string]lua.LValue{}
+	add := func(into map[string]lua.LValue, functions map[string]lua.LGFunction) {
+		for name, f := range functions {
+			into[name] = l.NewFunction(f)
+		}
+	}
+	add(t.base, baseFunctions)
+	add(t.libraries["string"], stringFunctions)
+	delete(t.libraries["string"], "dump")
+	delete(t.libraries["string"], "__index")
+	add(t.libraries["table"], map[string]lua.LGFunction{"concat": tableConcat})
+	add(t.libraries["math"], map[string]lua.LGFunction{"random": random, "randomseed": randomSeed})
+	add(t.libraries["redis"], redisFunctions)
+	maps.Copy(t.libraries["redis"], redisConstants())
+	add(t.libraries["cjson"], jsonFunctions())
+	t.libraries["cjson"]["null"] = jsonNull
+	t.libraries["cjson"]["_NAME"] = lua.LString("cjson")
+	t.libraries["cjson"]["_VERSION"] = lua.LString("2.1.0")
+	return t
 }
 
-func (r *runtime) openBase(l *lua.LState, g *lua.LTable) {
-	for name, f := range map[string]lua.LGFunction{
-		concatName:       concat,
-		"tostring":       toString,
-		"collectgarbage": collectGarbage,
-		"loadstring":     load,
-		"load":           load,
-	} {
-		g.RawSetString(name, l.NewFunction(f))
+// global makes what a script asks for by a global name; nil if there is no such
+// thing.
+func (t *template) global(l *lua.LState, name string) lua.LValue {
+	if name == "_G" {
+		return l.G.Global
 	}
+	if v, ok := t.base[name]; ok {
+		return v
+	}
+	lib, ok := t.libraries[name]
+	if !ok {
+		return lua.LNil
+	}
+	table := l.CreateTable(0, len(lib))
+	for k, v := range lib {
+		table.RawSetString(k, v)
+	}
+	return table
+}
+
+var baseFunctions = map[string]lua.LGFunction{
+	concatName:       concat,
+	"tostring":       toString,
+	"collectgarbage": collectGarbage,
+	"loadstring":     load,
+	"load":           load,
 }
 
 // concat is the operator "..".
@@ -180,54 +229,54 @@ func load(l *lua.LState) int {
 	return 1
 }
 
-// openMath gives each run random numbers of its own, the same in each, as in
-// Redis.
-func openMath(l *lua.LState, t *lua.LTable) {
-	source := rand.New(rand.NewPCG(0, 0))
-	t.RawSetString("randomseed", l.NewFunction(func(l *lua.LState) int {
-		source = rand.New(rand.NewPCG(uint64(truncate(float64(l.CheckNumber(1)))), 0))
-		return 0
-	}))
-	t.RawSetString("random", l.NewFunction(func(l *lua.LState) int {
-		lo, hi := int64(1), int64(0)
-		switch l.GetTop() {
-		case 0:
-			l.Push(lua.LNumber(source.Float64()))
-			return 1
-		case 1:
-			hi = l.CheckInt64(1)
-		case 2:
-			lo, hi = l.CheckInt64(1), l.CheckInt64(2)
-		default:
-			l.RaiseError("wrong number of arguments")
-		}
-		span := uint64(hi) - uint64(lo) + 1
-		if lo > hi || span == 0 {
-			l.ArgError(l.GetTop(), "interval is empty")
-		}
-		l.Push(lua.LNumber(lo + int64(source.Uint64N(span))))
-		return 1
-	}))
+// Random numbers are each run's own and the same in each, as in Redis.
+
+func randomSeed(l *lua.LState) int {
+	runtimeOf(l).random = rand.New(rand.NewPCG(uint64(truncate(float64(l.CheckNumber(1)))), 0))
+	return 0
 }
 
-// openTable replaces table.concat, whose result may be long.
-func (r *runtime) openTable(l *lua.LState, t *lua.LTable) {
-	t.RawSetString("concat", l.NewFunction(func(l *lua.LState) int {
-		list, separator := l.CheckTable(1), l.OptString(2, "")
-		first, last := l.OptInt(3, 1), l.OptInt(4, list.Len())
-		var b strings.Builder
-		for i := first; i <= last; i++ {
-			v := list.RawGetInt(i)
-			if !isText(v) {
-				l.RaiseError("invalid value (%s) at index %d in table for concat", v.Type().String(), i)
-			}
-			b.WriteString(text(v))
-			if i < last {
-				b.WriteString(separator)
-			}
-			checkSize(l, b.Len())
-		}
-		l.Push(lua.LString(b.String()))
+func random(l *lua.LState) int {
+	r := runtimeOf(l)
+	if r.random == nil {
+		r.random = rand.New(rand.NewPCG(0, 0))
+	}
+	lo, hi := int64(1), int64(0)
+	switch l.GetTop() {
+	case 0:
+		l.Push(lua.LNumber(r.random.Float64()))
 		return 1
-	}))
+	case 1:
+		hi = l.CheckInt64(1)
+	case 2:
+		lo, hi = l.CheckInt64(1), l.CheckInt64(2)
+	default:
+		l.RaiseError("wrong number of arguments")
+	}
+	span := uint64(hi) - uint64(lo) + 1
+	if lo > hi || span == 0 {
+		l.ArgError(l.GetTop(), "interval is empty")
+	}
+	l.Push(lua.LNumber(lo + int64(r.random.Uint64N(span))))
+	return 1
+}
+
+// tableConcat replaces table.concat, whose result may be long.
+func tableConcat(l *lua.LState) int {
+	list, separator := l.CheckTable(1), l.OptString(2, "")
+	first, last := l.OptInt(3, 1), l.OptInt(4, list.Len())
+	var b strings.Builder
+	for i := first; i <= last; i++ {
+		v := list.RawGetInt(i)
+		if !isText(v) {
+			l.RaiseError("invalid value (%s) at index %d in table for concat", v.Type().String(), i)
+		}
+		b.WriteString(text(v))
+		if i < last {
+			b.WriteString(separator)
+		}
+		checkSize(l, b.Len())
+	}
+	l.Push(lua.LString(b.String()))
+	return 1
 }

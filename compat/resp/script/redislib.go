@@ -6,34 +6,28 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// openRedis makes the table "redis".
-func (r *runtime) openRedis(l *lua.LState) *lua.LTable {
-	t := l.NewTable()
-	for name, f := range map[string]lua.LGFunction{
-		"call":         r.call(true),
-		"pcall":        r.call(false),
-		"error_reply":  errorReply,
-		"status_reply": statusReply,
-		"sha1hex":      sha1hex,
-		"log":          r.log,
-		"setresp":      setResp,
-		// A script's effects are what is replicated, always.
-		"replicate_commands": func(l *lua.LState) int { l.Push(lua.LTrue); return 1 },
-		"set_repl":           func(*lua.LState) int { return 0 },
-		"breakpoint":         func(l *lua.LState) int { l.Push(lua.LFalse); return 1 },
-		"debug":              func(*lua.LState) int { return 0 },
-	} {
-		t.RawSetString(name, l.NewFunction(f))
+// redisFunctions are the functions of "redis".
+var redisFunctions = map[string]lua.LGFunction{
+	"call":         func(l *lua.LState) int { return call(l, true) },
+	"pcall":        func(l *lua.LState) int { return call(l, false) },
+	"error_reply":  errorReply,
+	"status_reply": statusReply,
+	"sha1hex":      sha1hex,
+	"log":          logText,
+	"setresp":      setResp,
+	// A script's effects are what is replicated, always.
+	"replicate_commands": func(l *lua.LState) int { l.Push(lua.LTrue); return 1 },
+	"set_repl":           func(*lua.LState) int { return 0 },
+	"breakpoint":         func(l *lua.LState) int { l.Push(lua.LFalse); return 1 },
+	"debug":              func(*lua.LState) int { return 0 },
+}
+
+func redisConstants() map[string]lua.LValue {
+	return map[string]lua.LValue{
+		"LOG_DEBUG": lua.LNumber(0), "LOG_VERBOSE": lua.LNumber(1), "LOG_NOTICE": lua.LNumber(2), "LOG_WARNING": lua.LNumber(3),
+		"REPL_NONE": lua.LNumber(0), "REPL_AOF": lua.LNumber(1), "REPL_SLAVE": lua.LNumber(2), "REPL_REPLICA": lua.LNumber(2),
+		"REPL_ALL": lua.LNumber(3), "REDIS_VERSION": lua.LString("7.0.15"), "REDIS_VERSION_NUM": lua.LNumber(0x07000f),
 	}
-	for name, n := range map[string]int{
-		"LOG_DEBUG": 0, "LOG_VERBOSE": 1, "LOG_NOTICE": 2, "LOG_WARNING": 3,
-		"REPL_NONE": 0, "REPL_AOF": 1, "REPL_SLAVE": 2, "REPL_REPLICA": 2, "REPL_ALL": 3,
-		"REDIS_VERSION_NUM": 0x07000f,
-	} {
-		t.RawSetString(name, lua.LNumber(n))
-	}
-	t.RawSetString("REDIS_VERSION", lua.LString("7.0.15"))
-	return t
 }
 
 func errorReply(l *lua.LState) int  { return oneField(l, "err") }
@@ -64,7 +58,7 @@ func sha1hex(l *lua.LState) int {
 	return 1
 }
 
-func (r *runtime) log(l *lua.LState) int {
+func logText(l *lua.LState) int {
 	if l.GetTop() < 2 {
 		l.RaiseError("redis.log() requires two arguments or more.")
 	}
@@ -76,7 +70,7 @@ func (r *runtime) log(l *lua.LState) int {
 	for i := 2; i <= l.GetTop(); i++ {
 		words = append(words, lua.LVAsString(l.Get(i)))
 	}
-	r.host.Log(int(level), strings.Join(words, " "))
+	runtimeOf(l).host.Log(int(level), strings.Join(words, " "))
 	return 0
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 
@@ -29,7 +30,7 @@ var (
 // The interpreter's bounds.
 const (
 	callDepthMax  = 200
-	registersMin  = 1024
+	registersMin  = 512
 	registersMax  = 256 << 10
 	registersStep = 1024
 	// arrayIndexMax is the largest index that a table keeps in an array: one
@@ -39,12 +40,24 @@ const (
 
 var setArrayLimit = sync.OnceFunc(func() { lua.MaxArrayIndex = arrayIndexMax })
 
-// runtime is one run of a script.
+// runtime is one run of a script. Functions find it by their state's context.
 type runtime struct {
-	ctx  context.Context
-	host Host
-	null lua.LValue // cjson.null
+	context.Context
+	host   Host
+	random *rand.Rand // nil until it is used
 }
+
+type runtimeKey struct{}
+
+// Value implements [context.Context].
+func (r *runtime) Value(key any) any {
+	if key == (runtimeKey{}) {
+		return r
+	}
+	return r.Context.Value(key)
+}
+
+func runtimeOf(l *lua.LState) *runtime { return l.Context().Value(runtimeKey{}).(*runtime) }
 
 // Run runs the script and returns its answer; a failure of the script is an
 // answer of kind [Error]. It returns soon after ctx ends.
@@ -55,12 +68,10 @@ func (s *Script) Run(ctx context.Context, host Host, keys, args [][]byte) (out R
 		RegistryGrowStep: registersStep, SkipOpenLibs: true, MinimizeStackMemory: true,
 	})
 	defer l.Close()
-	l.SetContext(ctx)
-	r := &runtime{ctx: ctx, host: host}
-	r.openLibraries(l)
+	l.SetContext(&runtime{Context: ctx, host: host})
 	l.G.Global.RawSetString("KEYS", list(l, keys))
 	l.G.Global.RawSetString("ARGV", list(l, args))
-	guardGlobals(l)
+	openGlobals(l)
 	l.Push(l.NewFunctionFromProto(s.proto))
 	if err := l.PCall(0, 1, nil); err != nil {
 		return s.failed(ctx, err)
@@ -109,35 +120,61 @@ func (s *Script) luaError(text string) Reply {
 	return Reply{Kind: Error, Text: fmt.Sprintf("ERR %s script: %s, on %s.", text, s.SHA, where)}
 }
 
-// guardGlobals makes a script that forgets "local" fail, as in Redis.
-func guardGlobals(l *lua.LState) {
-	mt := l.NewTable()
-	mt.RawSetString("__index", l.NewFunction(func(l *lua.LState) int {
-		l.RaiseError("Script attempted to access nonexistent global variable '%s'", lua.LVAsString(l.Get(2)))
-		return 0
-	}))
-	mt.RawSetString("__newindex", l.NewFunction(func(l *lua.LState) int {
-		l.RaiseError("Attempt to modify a readonly table")
-		return 0
-	}))
+// openGlobals lets a script find its libraries, each made when it is first
+// asked for, and makes one that forgets "local" fail, as in Redis.
+func openGlobals(l *lua.LState) {
+	mt := l.CreateTable(0, 3)
+	mt.RawSetString("__index", l.NewFunction(globalIndex))
+	mt.RawSetString("__newindex", l.NewFunction(globalNewIndex))
 	mt.RawSetString("__metatable", lua.LFalse)
 	l.G.Global.Metatable = mt
+	// Methods of strings: ("x"):rep(2).
+	methods := l.CreateTable(0, 1)
+	methods.RawSetString("__index", l.NewFunction(stringIndex))
+	l.SetMetatable(lua.LString(""), methods)
+}
+
+func globalIndex(l *lua.LState) int {
+	name, ok := l.Get(2).(lua.LString)
+	v := lua.LValue(lua.LNil)
+	if ok {
+		v = theTemplate().global(l, string(name))
+	}
+	if v == lua.LNil {
+		l.RaiseError("Script attempted to access nonexistent global variable '%s'", lua.LVAsString(l.Get(2)))
+	}
+	l.G.Global.RawSetString(string(name), v)
+	l.Push(v)
+	return 1
+}
+
+func globalNewIndex(l *lua.LState) int {
+	l.RaiseError("Attempt to modify a readonly table")
+	return 0
+}
+
+func stringIndex(l *lua.LState) int {
+	library := l.G.Global.RawGetString("string")
+	if library == lua.LNil {
+		library = theTemplate().global(l, "string")
+		l.G.Global.RawSetString("string", library)
+	}
+	l.Push(l.GetTable(library, l.Get(2)))
+	return 1
 }
 
 // call is redis.call and redis.pcall.
-func (r *runtime) call(raise bool) lua.LGFunction {
-	return func(l *lua.LState) int {
-		rep := r.command(l)
-		if raise && rep.Kind == Error {
-			l.Error(toLua(l, &rep), 0)
-			return 0
-		}
-		l.Push(toLua(l, &rep))
-		return 1
+func call(l *lua.LState, raise bool) int {
+	rep := command(l)
+	if raise && rep.Kind == Error {
+		l.Error(toLua(l, &rep), 0)
+		return 0
 	}
+	l.Push(toLua(l, &rep))
+	return 1
 }
 
-func (r *runtime) command(l *lua.LState) Reply {
+func command(l *lua.LState) Reply {
 	n := l.GetTop()
 	if n == 0 {
 		return Reply{Kind: Error, Text: "ERR Please specify at least one argument for this redis lib call"}
@@ -153,5 +190,5 @@ func (r *runtime) command(l *lua.LState) Reply {
 			return Reply{Kind: Error, Text: "ERR Lua redis lib command arguments must be strings or integers"}
 		}
 	}
-	return r.host.Call(args)
+	return runtimeOf(l).host.Call(args)
 }

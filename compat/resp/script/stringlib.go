@@ -9,34 +9,29 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// openString replaces what uses patterns, and what can make long strings.
-func (r *runtime) openString(l *lua.LState, t *lua.LTable) {
-	for name, f := range map[string]lua.LGFunction{
-		"find":   func(l *lua.LState) int { return r.find(l, true) },
-		"match":  func(l *lua.LState) int { return r.find(l, false) },
-		"gmatch": r.gmatch,
-		"gfind":  r.gmatch,
-		"gsub":   r.gsub,
-		"rep":    repeat,
-		"format": format,
-	} {
-		t.RawSetString(name, l.NewFunction(f))
-	}
-	t.RawSetString("dump", lua.LNil)
+// stringFunctions replace what uses patterns, and what can make long strings.
+var stringFunctions = map[string]lua.LGFunction{
+	"find":   func(l *lua.LState) int { return find(l, true) },
+	"match":  func(l *lua.LState) int { return find(l, false) },
+	"gmatch": gmatch,
+	"gfind":  gmatch,
+	"gsub":   gsub,
+	"rep":    repeat,
+	"format": format,
 }
 
 // special are the characters that make a pattern more than a plain text.
 const special = "^$*+?.([%-"
 
 // find is string.find and string.match.
-func (r *runtime) find(l *lua.LState, find bool) int {
+func find(l *lua.LState, positions bool) int {
 	src, pat := l.CheckString(1), l.CheckString(2)
 	init := l.OptInt(3, 1)
 	if init < 0 {
 		init = max(init+len(src)+1, 1)
 	}
 	init = min(max(init-1, 0), len(src))
-	if find && (l.ToBool(4) || !strings.ContainsAny(pat, special)) {
+	if positions && (l.ToBool(4) || !strings.ContainsAny(pat, special)) {
 		i := strings.Index(src[init:], pat)
 		if i < 0 {
 			l.Push(lua.LNil)
@@ -46,13 +41,13 @@ func (r *runtime) find(l *lua.LState, find bool) int {
 		l.Push(lua.LNumber(init + i + len(pat)))
 		return 2
 	}
-	m := &matcher{ctx: r.ctx, src: src, pat: pat}
+	m := &matcher{ctx: l.Context(), src: src, pat: pat}
 	start, end := m.search(l, init)
 	if start < 0 {
 		l.Push(lua.LNil)
 		return 1
 	}
-	if !find {
+	if !positions {
 		return m.pushCaptures(l, start, end, true)
 	}
 	l.Push(lua.LNumber(start + 1))
@@ -116,8 +111,8 @@ func (m *matcher) captured(l *lua.LState, i, start, end int) lua.LValue {
 	return lua.LString(m.src[c.start : c.start+c.size])
 }
 
-func (r *runtime) gmatch(l *lua.LState) int {
-	m := &matcher{ctx: r.ctx, src: l.CheckString(1), pat: l.CheckString(2)}
+func gmatch(l *lua.LState) int {
+	m := &matcher{ctx: l.Context(), src: l.CheckString(1), pat: l.CheckString(2)}
 	next := 0
 	l.Push(l.NewFunction(func(l *lua.LState) int {
 		for s := next; s <= len(m.src); s++ {
@@ -137,8 +132,8 @@ func (r *runtime) gmatch(l *lua.LState) int {
 	return 1
 }
 
-func (r *runtime) gsub(l *lua.LState) int {
-	m := &matcher{ctx: r.ctx, src: l.CheckString(1), pat: l.CheckString(2)}
+func gsub(l *lua.LState) int {
+	m := &matcher{ctx: l.Context(), src: l.CheckString(1), pat: l.CheckString(2)}
 	l.CheckTypes(3, lua.LTString, lua.LTNumber, lua.LTTable, lua.LTFunction)
 	replacement := l.Get(3)
 	left := l.OptInt(4, len(m.src)+1)
