@@ -128,10 +128,6 @@ var Rules = map[string]Rule{
 		Why:  "starts real node processes and is their client",
 		Ours: []string{"", "fsm", "fsm/...", "compat", "rpc", "rpc/...", "internal/..."},
 	},
-	"internal/history": {
-		Why:  "judges histories by a model of its own: of fsm only the log's form, to read dumped logs",
-		Ours: []string{"", "fsm/command"},
-	},
 	"cmd/...": {
 		Why:  "the only place that knows all parts",
 		Ours: []string{anyOfOurs},
