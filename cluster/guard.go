@@ -61,17 +61,20 @@ func (g *guard) write(op storeOp, f func() error) error {
 	return nil
 }
 
-// watch stops the node when stop is not called in time. If the timer itself is
-// late, the whole process was asleep: then the time counts anew.
+// stallTicks is in how many steps the time of an operation is counted.
+const stallTicks = 10
+
+// watch stops the node when stop is not called in time. The time is counted in
+// steps, not read from the clock: a process that slept takes one step late, and
+// its disk does not hang.
 func (g *guard) watch(op storeOp) (stop func() bool) {
-	armed := time.Now()
+	ticks := 0
 	var timer *time.Timer
 	ready := make(chan struct{})
-	timer = time.AfterFunc(g.stall, func() {
+	timer = time.AfterFunc(g.stall/stallTicks, func() {
 		<-ready
-		if now := time.Now(); now.Sub(armed) > g.stall+g.stall/4 {
-			armed = now
-			timer.Reset(g.stall)
+		if ticks++; ticks < stallTicks {
+			timer.Reset(g.stall / stallTicks)
 			return
 		}
 		g.halter.fail(&HaltError{

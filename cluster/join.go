@@ -146,8 +146,10 @@ func (n *Node) watchRemoval() {
 			continue
 		}
 		if applied, _ := n.machine.position(); applied > 0 && n.askWhetherRemoved() {
-			n.halter.fail(&HaltError{Cause: ErrRemoved, Op: "the other nodes do not know node " + n.cfg.NodeID,
-				Advice: "to come back, start it with a new id and an empty data directory"})
+			n.halter.fail(&HaltError{
+				Cause: ErrRemoved, Op: "the other nodes do not know node " + n.cfg.NodeID,
+				Advice: "to come back, start it with a new id and an empty data directory",
+			})
 			return
 		}
 	}

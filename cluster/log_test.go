@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-func logOf(t *testing.T, term uint64, from, to uint64) *raft.InmemStore {
+func logOf(t *testing.T, term, from, to uint64) *raft.InmemStore {
 	t.Helper()
 	s := raft.NewInmemStore()
 	for i := from; i <= to && to > 0; i++ {

@@ -51,7 +51,8 @@ func newMetrics(r prometheus.Registerer, leaderChanges, droppedLines func() uint
 	m.apply = histogram("raft_apply_seconds", "Time to apply one log entry.", diskBuckets)
 	counterFunc := func(name, help string, f func() uint64) {
 		m.collectors = append(m.collectors, prometheus.NewCounterFunc(
-			prometheus.CounterOpts{Name: "lockcluster_" + name, Help: help}, func() float64 { return float64(f()) }))
+			prometheus.CounterOpts{Name: "lockcluster_" + name, Help: help}, func() float64 { return float64(f()) },
+		))
 	}
 	counterFunc("raft_leader_changes_total", "Leaders this node has seen since its start.", leaderChanges)
 	counterFunc("log_lines_dropped_total", "Log lines of the node dropped because they could not be written fast enough.", droppedLines)

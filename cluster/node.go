@@ -208,8 +208,10 @@ func (n *Node) startRaft() (err error) {
 		return fmt.Errorf("look for existing state: %w", err)
 	}
 	if !hasState && n.dir != nil && !n.dir.isNew && n.dir.identity().ClusterID != "" && !n.dir.identity().Fresh {
-		return &DataDirError{Dir: n.cfg.DataDir, Reason: "has lost its log: it took part in a cluster before",
-			Advice: "remove the node from the cluster and add a new one with an empty directory"}
+		return &DataDirError{
+			Dir: n.cfg.DataDir, Reason: "has lost its log: it took part in a cluster before",
+			Advice: "remove the node from the cluster and add a new one with an empty directory",
+		}
 	}
 	if !hasState && len(n.cfg.InitialCluster) > 0 {
 		var c raft.Configuration
@@ -241,8 +243,10 @@ func (n *Node) startRaft() (err error) {
 // has removed this node.
 func (n *Node) raftStopped() {
 	if n.ctx.Err() == nil {
-		go n.halter.fail(&HaltError{Cause: ErrRemoved, Op: "raft stopped",
-			Advice: "to come back, start it with a new id and an empty data directory"})
+		go n.halter.fail(&HaltError{
+			Cause: ErrRemoved, Op: "raft stopped",
+			Advice: "to come back, start it with a new id and an empty data directory",
+		})
 	}
 }
 

@@ -135,7 +135,10 @@ func TestOutcomeOfRaftErrors(t *testing.T) {
 func TestOutcomeOnTheWire(t *testing.T) {
 	for _, o := range []outcome{
 		{fate: fateDecided, result: lockcluster.Result{Status: lockcluster.StatusGranted, Index: 7}},
-		{fate: fateNotProposed, reason: "why"}, {fate: fateUnknown}, {fate: fateOverloaded, reason: "full"}, {fate: fateInvalid, reason: "bad"},
+		{fate: fateNotProposed, reason: "why"},
+		{fate: fateUnknown},
+		{fate: fateOverloaded, reason: "full"},
+		{fate: fateInvalid, reason: "bad"},
 	} {
 		got := decodeOutcome(o.encode())
 		if got.fate != o.fate || got.reason != o.reason || got.result.Index != o.result.Index || got.result.Status != o.result.Status {

@@ -49,5 +49,5 @@ func (s raftLogSink) Accept(name string, level hclog.Level, msg string, args ...
 		}
 		attrs = append(attrs, a)
 	}
-	s.logger.Log(context.Background(), l, msg, attrs...)
+	s.logger.Log(context.Background(), l, msg, attrs...) //nolint:sloglint // the text is raft's
 }

@@ -32,7 +32,7 @@ const boltOpenTimeout = 2 * time.Second
 // openStores opens the stores in dir as c asks.
 func openStores(dir string, c Config) (s Stores, closers []io.Closer, err error) {
 	fail := func(what string, err error) (Stores, []io.Closer, error) {
-		closeAll(closers)
+		_ = closeAll(closers) // the error of the opening counts
 		return Stores{}, nil, &DataDirError{
 			Dir: dir, Reason: fmt.Sprintf("open %s: %v", what, err),
 			Advice: "if the data is damaged, remove the node from the cluster and add a new one with an empty directory",

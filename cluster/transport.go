@@ -102,7 +102,6 @@ func (t *transport) tellCommitted(to raft.Server, from raft.ServerID, leaderTerm
 	req := &raft.AppendEntriesRequest{
 		RPCHeader:    raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(from), Addr: addr},
 		Term:         leaderTerm,
-		Leader:       addr,
 		PrevLogEntry: entry.Index, PrevLogTerm: entry.Term, LeaderCommitIndex: entry.Index,
 	}
 	return t.AppendEntries(to.ID, to.Address, req, &raft.AppendEntriesResponse{})
