@@ -32,11 +32,12 @@ type sim struct {
 	idle    []string
 	seq     map[string]uint64
 	ids     bool // clients give request ids
+	leases  bool // owners with leases take part
 	losses  int  // of 100 answers, how many get lost
 }
 
 func newSim(rnd *rand.Rand, ids bool, losses int) *sim {
-	s := &sim{rnd: rnd, fsm: fsm.New(fsm.Hooks{}), index: 2, seq: map[string]uint64{}, ids: ids, losses: losses}
+	s := &sim{rnd: rnd, fsm: fsm.New(fsm.Hooks{}), index: 2, seq: map[string]uint64{}, ids: ids, leases: true, losses: losses}
 	for i := range 6 {
 		s.idle = append(s.idle, fmt.Sprintf("client-%d", i))
 	}
@@ -127,7 +128,7 @@ func (s *sim) request() lockcluster.Request {
 	switch n := s.rnd.IntN(20); {
 	case n < 7:
 		return lockcluster.Acquire{Key: s.key(), Owner: pull, User: "jane", Value: []byte(fmt.Sprint(s.now))}
-	case n < 9:
+	case n < 9 && s.leases:
 		return lockcluster.Acquire{Key: s.key(), Owner: lockcluster.Owner{ID: "x"}, TTL: time.Minute}
 	case n < 14:
 		r := lockcluster.Release{Namespace: "default", Text: s.key().Text()}
