@@ -36,6 +36,11 @@ const (
 	answerSizeMax = 64 << 20
 	// streamsMax bounds the calls in flight on one connection.
 	streamsMax = 1024
+	// streamWindow and connectionWindow are how much may be on its way, unread.
+	// Fixed windows make grpc leave out the ping with which it measures the
+	// network at every message: a third of all system calls of a unary call.
+	streamWindow     = 1 << 20
+	connectionWindow = 2 << 20
 	// connectionsMax bounds the connections of the gRPC listener, httpConnectionsMax
 	// those of the HTTP listener; more wait to be accepted.
 	connectionsMax     = 10_000
@@ -148,6 +153,8 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.MaxConcurrentStreams(streamsMax),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.ConnectionTimeout(5 * time.Second),
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),
