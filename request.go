@@ -183,7 +183,8 @@ type Expire struct {
 // Import takes over records of another system. Records that are already there
 // stay as they are; nothing is ever overwritten. Results has one result per
 // record: [StatusGranted] / [StatusStored] for a new one, [StatusAlreadyHeld]
-// for the same content, [StatusHeld] for a different one.
+// for the same content, [StatusHeld] for a different one. They carry no stored
+// values.
 type Import struct {
 	Namespace    string
 	Locks        []Acquire

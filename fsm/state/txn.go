@@ -84,7 +84,7 @@ func (a *Applier) importRecords(r lockcluster.Import) lockcluster.Result {
 	res := lockcluster.Result{Status: lockcluster.StatusApplied}
 	add := func(one lockcluster.Result) {
 		one.Index = a.env.Index
-		res.Results = append(res.Results, one)
+		res.Results = append(res.Results, withoutValues(one))
 	}
 	for _, l := range r.Locks {
 		l.Key.Namespace = r.Namespace
@@ -105,6 +105,27 @@ func (a *Applier) importRecords(r lockcluster.Import) lockcluster.Result {
 			continue
 		}
 		add(a.putDocument(d))
+	}
+	return res
+}
+
+// withoutValues drops the stored bytes from an answer: an import would
+// otherwise be remembered with all it brought.
+func withoutValues(res lockcluster.Result) lockcluster.Result {
+	if res.Lock != nil {
+		lock := *res.Lock
+		lock.Value = nil
+		res.Lock = &lock
+	}
+	if res.CommandLock != nil {
+		lock := *res.CommandLock
+		lock.Value = nil
+		res.CommandLock = &lock
+	}
+	if res.Document != nil {
+		doc := *res.Document
+		doc.Value = nil
+		res.Document = &doc
 	}
 	return res
 }

@@ -198,6 +198,19 @@ func (m *Model) importRecords(at Position, r lockcluster.Import) lockcluster.Res
 	res := lockcluster.Result{Status: lockcluster.StatusApplied}
 	add := func(one lockcluster.Result) {
 		one.Index = at.Index
+		// An import's answers hold no stored values.
+		if one.Lock != nil {
+			l := *one.Lock
+			l.Value, one.Lock = nil, &l
+		}
+		if one.CommandLock != nil {
+			l := *one.CommandLock
+			l.Value, one.CommandLock = nil, &l
+		}
+		if one.Document != nil {
+			d := *one.Document
+			d.Value, one.Document = nil, &d
+		}
 		res.Results = append(res.Results, one)
 	}
 	for _, l := range r.Locks {
