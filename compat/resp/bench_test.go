@@ -12,6 +12,7 @@ import (
 // benchmarkPipeline sends a text of n commands and reads its answers, of size
 // bytes, over a system that costs next to nothing: what is left is the door.
 func benchmarkPipeline(b *testing.B, n int, commands string, size int) {
+	b.Helper()
 	w := dialWire(b, mustOpen(b, newSystem(b)).Addr().String())
 	key, value := testLock("acme/app", "d", 1)
 	w.do("set", key, value)

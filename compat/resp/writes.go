@@ -154,8 +154,6 @@ type expireArgs struct {
 	nx, xx, gt, lt bool
 }
 
-func (a *expireArgs) conditional() bool { return a.nx || a.xx || a.gt || a.lt }
-
 func parseExpire(args [][]byte, now time.Time) (a expireArgs, bad reply) {
 	command := asciiLower(args[0])
 	unit := map[string]string{"expire": "ex", "pexpire": "px", "expireat": "exat", "pexpireat": "pxat"}[command]
