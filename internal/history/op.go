@@ -199,12 +199,14 @@ func (r *Recorder) end(op *Op, err error) {
 }
 
 // Ops returns the history so far, in the order in which the calls began. Calls
-// that have not returned have an unknown outcome.
+// that have not returned have an unknown outcome; reads among them are left out.
 func (r *Recorder) Ops() []Op {
 	r.mu.Lock()
 	ops := slices.Clone(r.ops)
 	for op := range r.open {
-		ops = append(ops, Op{Client: op.Client, Invoke: op.Invoke, ID: op.ID, Request: op.Request, Read: op.Read, Err: "not returned"})
+		if op.Read == nil { // a read that has not returned says nothing
+			ops = append(ops, Op{Client: op.Client, Invoke: op.Invoke, ID: op.ID, Request: op.Request, Err: "not returned"})
+		}
 	}
 	r.mu.Unlock()
 	slices.SortStableFunc(ops, func(a, b Op) int { return int(a.Invoke - b.Invoke) })
