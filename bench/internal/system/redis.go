@@ -224,16 +224,20 @@ func (c *redisClient) Get(ctx context.Context, l *Lock) ([]byte, error) {
 	return value, err
 }
 
+// listBatch is how many keys one SCAN asks for, and one MGET; our door takes
+// commands of at most 1000 words.
+const listBatch = 500
+
 func (c *redisClient) List(ctx context.Context, repo string) (Listing, error) {
 	var got Listing
 	var cursor uint64
 	for {
-		keys, next, err := c.c.Scan(ctx, cursor, redisPrefix(repo)+"*", 1000).Result()
+		keys, next, err := c.c.Scan(ctx, cursor, redisPrefix(repo)+"*", listBatch).Result()
 		if err != nil {
 			return got, err
 		}
 		for len(keys) > 0 {
-			n := min(len(keys), 1000)
+			n := min(len(keys), listBatch)
 			values, err := c.c.MGet(ctx, keys[:n]...).Result()
 			if err != nil {
 				return got, err
