@@ -50,6 +50,8 @@ func hashID(id string) string {
 // cmdCluster answers the CLUSTER subcommands that clients use to find nodes.
 func cmdCluster(c *conn, args [][]byte) reply {
 	switch sub := asciiLower(args[1]); {
+	case (sub == "slots" || sub == "shards") && len(args) == 2 && len(c.s.slotRanges()) == 0:
+		return errReply("CLUSTERDOWN the addresses of the nodes are not known yet; try again")
 	case sub == "slots" && len(args) == 2:
 		return c.s.clusterSlots()
 	case sub == "shards" && len(args) == 2:

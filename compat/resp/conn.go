@@ -69,6 +69,33 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
+// loginLimit is how long a connection may stay without AUTH.
+const loginLimit = 30 * time.Second
+
+// login lets the connection in.
+func (c *conn) login() {
+	if c.authenticated {
+		return
+	}
+	c.authenticated, c.guard.authenticated = true, true
+	_ = c.net.SetReadDeadline(time.Time{})
+	if c.interrupted.Load() {
+		c.interrupt()
+	}
+}
+
+// logout makes it unknown again, if there is a password.
+func (c *conn) logout() {
+	if c.s.cfg.Password == "" {
+		return
+	}
+	c.authenticated, c.guard.authenticated = false, false
+	_ = c.net.SetReadDeadline(time.Now().Add(loginLimit))
+	if c.interrupted.Load() {
+		c.interrupt()
+	}
+}
+
 // interrupt makes the connection end after the request that is running.
 func (c *conn) interrupt() {
 	c.interrupted.Store(true)
@@ -87,6 +114,9 @@ func (c *conn) serve() {
 		c.deadline.close()
 		_ = c.net.Close()
 	}()
+	if !c.authenticated {
+		_ = c.net.SetReadDeadline(c.born.Add(loginLimit))
+	}
 	for !c.closing && !c.interrupted.Load() {
 		commands, err := c.reader.ReadCommands()
 		if err != nil {

@@ -107,8 +107,6 @@ func constantTimeEqual(a, b []byte) int {
 	return subtle.ConstantTimeCompare(x[:], y[:])
 }
 
-func (c *conn) login() { c.authenticated, c.guard.authenticated = true, true }
-
 func cmdSelect(c *conn, args [][]byte) reply {
 	n, err := strconv.ParseInt(string(args[1]), 10, 64)
 	switch {
@@ -139,8 +137,7 @@ func cmdReset(c *conn, _ [][]byte) reply {
 	c.seen = newSeen()
 	c.shown.picture.Store(nil)
 	c.name, c.out.resp3 = "", false
-	c.authenticated = c.s.cfg.Password == ""
-	c.guard.authenticated = c.authenticated
+	c.logout()
 	return status("RESET")
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidwall/redcon"
+
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
@@ -18,12 +20,38 @@ func dataGet(s *session, args [][]byte) reply {
 	return replyNull
 }
 
+// mgetSizeMax bounds the values of one MGET in a script, which has them all in
+// memory.
+const mgetSizeMax = 2 * lockcluster.ValueSizeMax
+
 func dataMGet(s *session, args [][]byte) reply {
 	items := make([]reply, 0, len(args)-1)
+	size := 0
 	for i := range args[1:] {
 		items = append(items, dataGet(s, args[i:i+2]))
+		if size += len(items[i].data); size > mgetSizeMax {
+			return errorf("ERR the values have more than %d bytes; ask for fewer keys", mgetSizeMax)
+		}
 	}
 	return array(items...)
+}
+
+// cmdMGet sends each value when it is read: all together may be a thousand
+// times the largest.
+func cmdMGet(c *conn, args [][]byte) reply {
+	view, err := c.s.sys.View(&c.request)
+	if err != nil {
+		return failure(err, false)
+	}
+	s := c.session(view)
+	c.out.b = redcon.AppendArray(c.out.b, len(args)-1)
+	for i := range args[1:] {
+		rep := dataGet(s, args[i:i+2])
+		if c.out.write(&rep); c.out.err != nil {
+			break
+		}
+	}
+	return replySent
 }
 
 func dataStrlen(s *session, args [][]byte) reply {

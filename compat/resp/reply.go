@@ -18,6 +18,7 @@ const (
 	kindArray  kind = 5 // items
 	kindMap    kind = 6 // items, name and value in turn; an array in RESP2
 	kindKeys   kind = 7 // keys: an array of bulk strings
+	kindSent   kind = 8 // written already
 )
 
 // reply is the answer to one command. Commands return it, so that a script
@@ -34,6 +35,7 @@ type reply struct {
 var (
 	replyNull = reply{}
 	replyOK   = reply{kind: kindStatus, text: "OK"}
+	replySent = reply{kind: kindSent}
 )
 
 func status(text string) reply   { return reply{kind: kindStatus, text: text} }
@@ -94,6 +96,7 @@ func (w *writer) write(r *reply) {
 			w.b = redcon.AppendBulkString(w.b, k)
 			w.spill()
 		}
+	case kindSent:
 	}
 	w.spill()
 }

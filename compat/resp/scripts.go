@@ -240,7 +240,7 @@ func toScript(r *reply) script.Reply {
 			out.Items[i] = script.Reply{Kind: script.Bulk, Text: k}
 		}
 		return out
-	case kindNull:
+	case kindNull, kindSent:
 	}
 	return script.Reply{}
 }

@@ -213,9 +213,7 @@ func (s *Server) clock() {
 // nodes lists the cluster; without a list, this node.
 func (s *Server) nodes() []Node {
 	if s.cfg.Nodes != nil {
-		if list := s.cfg.Nodes(); len(list) > 0 {
-			return list
-		}
+		return s.cfg.Nodes()
 	}
 	return []Node{{ID: "self", Addr: s.ln.Addr().String(), Leader: true, Self: true, Live: true}}
 }

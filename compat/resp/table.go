@@ -59,7 +59,7 @@ func commandList() []command {
 		{name: "psetex", arity: 4, flags: flagWrite, keys: oneKey, conn: cmdSetEX, data: dataSetEX},
 		{name: "getset", arity: 3, flags: flagWrite, keys: oneKey, conn: cmdGetSet, data: dataGetSet},
 		{name: "getdel", arity: 2, flags: flagWrite, keys: oneKey, conn: cmdGetDel, data: dataGetDel},
-		{name: "mget", arity: -2, keys: allKeys, data: dataMGet},
+		{name: "mget", arity: -2, keys: allKeys, conn: cmdMGet, data: dataMGet},
 		{name: "strlen", arity: 2, keys: oneKey, data: dataStrlen},
 		{name: "exists", arity: -2, keys: allKeys, data: dataExists},
 		{name: "type", arity: 2, keys: oneKey, data: dataType},

@@ -136,7 +136,7 @@ func openGlobals(l *lua.LState) {
 
 func globalIndex(l *lua.LState) int {
 	name, ok := l.Get(2).(lua.LString)
-	var v lua.LValue = lua.LNil
+	v := lua.LNil
 	if ok {
 		v = theTemplate().global(l, string(name))
 	}
