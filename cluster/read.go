@@ -233,6 +233,10 @@ func (n *Node) quorumBesideMe() (others []raft.ServerID, need int) {
 	return others, voters/2 + 1 - me
 }
 
+// hurryTries is how often a follower that lacks the entry is told again, after
+// pauses of 1, 2, 4 ... ms; then raft's commit timer is sooner.
+const hurryTries = 5
+
 // hurryCommit tells a follower that waits for index that it is committed, when
 // raft has not done so yet.
 func (n *Node) hurryCommit(to raft.ServerID, index uint64) {
@@ -240,15 +244,30 @@ func (n *Node) hurryCommit(to raft.ServerID, index uint64) {
 		return
 	}
 	var entry raft.Log
-	if err := n.log.GetLog(index, &entry); err != nil {
+	if err := n.logs.GetLog(index, &entry); err != nil {
 		return // compacted: raft will tell it
 	}
 	term := n.raft.CurrentTerm()
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+	for _, s := range n.servers() {
 		if s.ID == to && n.lead.readyTerm() == term {
-			n.wg.Go(func() {
-				_ = n.trans.tellCommitted(s, raft.ServerID(n.cfg.NodeID), term, &entry) // raft's timer does it otherwise
-			})
+			n.wg.Go(func() { n.tellUntilHeard(s, term, &entry) })
+		}
+	}
+}
+
+func (n *Node) tellUntilHeard(to raft.Server, term uint64, entry *raft.Log) {
+	for try := range hurryTries {
+		heard, err := n.trans.tellCommitted(to, raft.ServerID(n.cfg.NodeID), term, entry)
+		if heard || err != nil {
+			return
+		}
+		select {
+		case <-time.After(time.Millisecond << try):
+		case <-n.ctx.Done():
+			return
+		}
+		if n.trans.toldCommitted(to.ID) >= entry.Index {
+			return
 		}
 	}
 }

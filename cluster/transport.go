@@ -49,6 +49,8 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	}
 	if resp.Term == args.Term {
 		t.acks.confirm(id, args.Term, stamp)
+	}
+	if resp.Success {
 		t.noteCommitted(id, args.LeaderCommitIndex)
 	}
 	return nil
@@ -96,15 +98,18 @@ func (t *transport) toldCommitted(id raft.ServerID) uint64 {
 
 // tellCommitted tells a follower that the log is committed up to an entry,
 // without waiting for raft's timer. It is an ordinary AppendEntries without
-// entries: the follower accepts it only if its log has that very entry.
-func (t *transport) tellCommitted(to raft.Server, from raft.ServerID, leaderTerm uint64, entry *raft.Log) error {
+// entries: the follower accepts it only if its log has that very entry, and
+// else it reports false.
+func (t *transport) tellCommitted(to raft.Server, from raft.ServerID, leaderTerm uint64, entry *raft.Log) (bool, error) {
 	addr := t.EncodePeer(from, t.LocalAddr())
 	req := &raft.AppendEntriesRequest{
 		RPCHeader:    raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(from), Addr: addr},
 		Term:         leaderTerm,
 		PrevLogEntry: entry.Index, PrevLogTerm: entry.Term, LeaderCommitIndex: entry.Index,
 	}
-	return t.AppendEntries(to.ID, to.Address, req, &raft.AppendEntriesResponse{})
+	var resp raft.AppendEntriesResponse
+	err := t.AppendEntries(to.ID, to.Address, req, &resp)
+	return err == nil && resp.Success, err
 }
 
 // RequestPreVote implements [raft.WithPreVote].
