@@ -149,7 +149,7 @@ type Status struct {
 // Run runs the command line against the cluster and returns what it prints.
 func (c *Nodes) Run(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, c.bin, args...)
-	cmd.Env = append(os.Environ(), "LOCKCLUSTER_ENDPOINTS="+strings.Join(c.GRPC(), ","))
+	cmd.Env = append(testutil.Environ(), "LOCKCLUSTER_ENDPOINTS="+strings.Join(c.GRPC(), ","))
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -215,7 +215,7 @@ func (n *Node) Start(t testing.TB) {
 	}
 	defer out.Close()
 	cmd := exec.Command(n.bin, n.args...)
-	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env, cmd.Stdout, cmd.Stderr = testutil.Environ(), out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

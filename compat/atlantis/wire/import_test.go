@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,6 +37,7 @@ func runImport(t *testing.T, tg target, file string, extra ...string) (importRep
 	t.Helper()
 	args := append([]string{"import", "--from", "boltdb:" + file, "-o", "json", "--endpoints", strings.Join(tg.grpc, ",")}, extra...)
 	cmd := exec.CommandContext(t.Context(), tg.bin, args...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "LOCKCLUSTER_") })
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,6 +55,9 @@ func startCluster(t *testing.T) target {
 	base := freeBasePort(t)
 	dir := t.TempDir()
 	cmd := exec.Command(bin, "dev", "--nodes", "3", "--base-port", strconv.Itoa(base), "--data-dir", dir)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { // settings of tests are not a node's
+		return strings.HasPrefix(v, "LOCKCLUSTER_")
+	})
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout, err := cmd.StdoutPipe()
