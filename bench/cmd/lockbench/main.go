@@ -37,15 +37,50 @@ func main() {
 	os.Exit(code)
 }
 
-// options are what the user chose.
+// common are the flags of every command.
+type common struct {
+	ours        system.Ours
+	dir, output string
+	keep, check bool
+	allowMemory bool
+}
+
+func (c *common) add(fs *flag.FlagSet) {
+	fs.StringVar(&c.ours.LogStore, "log-store", "wal", "lockcluster's log store: wal or boltdb")
+	fs.StringVar(&c.ours.Binary, "lockcluster", "", "a built lockcluster (default: build it from -repo)")
+	fs.StringVar(&c.ours.Source, "repo", "", "the repository of lockcluster (default: found from the working directory)")
+	fs.StringVar(&c.dir, "dir", "", "where all data goes; this picks the disk under measure (default: the system's temporary directory)")
+	fs.StringVar(&c.output, "o", "table", "table or json, on standard output; progress goes to standard error")
+	fs.BoolVar(&c.keep, "keep", false, "keep the data and the logs of the systems")
+	fs.BoolVar(&c.check, "check", false, "exit with 1 when a target is missed")
+	fs.BoolVar(&c.allowMemory, "allow-memory-disk", false, "run even if the data would be on a file system in memory, where durable writes cost nothing")
+}
+
+// parse parses args and checks the common flags.
+func (c *common) parse(fs *flag.FlagSet, args []string) error {
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	switch {
+	case fs.NArg() > 0:
+		return fmt.Errorf("unknown argument %q; %s -help lists the flags", fs.Arg(0), fs.Name())
+	case c.ours.LogStore != "wal" && c.ours.LogStore != "boltdb":
+		return fmt.Errorf("-log-store %q: want wal or boltdb", c.ours.LogStore)
+	case c.output != "table" && c.output != "json":
+		return fmt.Errorf("-o %q: want table or json", c.output)
+	}
+	if c.ours.Source == "" {
+		c.ours.Source = findRepo()
+	}
+	return absolute(&c.ours.Binary, &c.ours.Source, &c.dir)
+}
+
+// options are what the user of the comparison chose.
 type options struct {
+	common
 	systems, workloads string
 	rounds             int
 	seconds            float64
-	ours               system.Ours
-	dir, output        string
-	keep, check        bool
-	allowMemory        bool
 }
 
 func parse(args []string) (options, error) {
@@ -55,33 +90,23 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&o.workloads, "workloads", harness.DefaultWorkloads, "what to do with it: pairs-N, read-N, list-N with N clients")
 	fs.IntVar(&o.rounds, "rounds", 3, "how often each system has its turn")
 	fs.Float64Var(&o.seconds, "seconds", 3, "how long a turn is, without its warm-up")
-	fs.StringVar(&o.ours.LogStore, "log-store", "wal", "lockcluster's log store: wal or boltdb")
-	fs.StringVar(&o.ours.Binary, "lockcluster", "", "a built lockcluster (default: build it from -repo)")
-	fs.StringVar(&o.ours.Source, "repo", "", "the repository of lockcluster (default: found from the working directory)")
-	fs.StringVar(&o.dir, "dir", "", "where all data goes; this picks the disk under measure (default: the system's temporary directory)")
-	fs.StringVar(&o.output, "o", "table", "table or json, on standard output; progress goes to standard error")
-	fs.BoolVar(&o.keep, "keep", false, "keep the data and the logs of the systems")
-	fs.BoolVar(&o.check, "check", false, "exit with 1 when a target is missed")
-	fs.BoolVar(&o.allowMemory, "allow-memory-disk", false, "run even if the data would be on a file system in memory, where durable writes cost nothing")
-	if err := fs.Parse(args); err != nil {
+	o.add(fs)
+	fs.Usage = func() {
+		fmt.Fprintln(fs.Output(), "lockbench [flags]            compares lockcluster with other systems\n"+
+			"lockbench failover [flags]   kills leaders and hands leadership over\n"+
+			"lockbench scale [flags]      loads many locks; memory, listings, snapshots, restart\n\nFlags of lockbench:")
+		fs.PrintDefaults()
+	}
+	if err := o.common.parse(fs, args); err != nil {
 		return o, err
 	}
 	switch {
-	case fs.NArg() > 0:
-		return o, fmt.Errorf("unknown argument %q; lockbench -help lists the flags", fs.Arg(0))
 	case o.rounds < 1 || o.rounds > 1000:
 		return o, fmt.Errorf("-rounds %d: want 1 to 1000", o.rounds)
 	case o.seconds < 0.1 || o.seconds > 3600:
 		return o, fmt.Errorf("-seconds %g: want 0.1 to 3600", o.seconds)
-	case o.ours.LogStore != "wal" && o.ours.LogStore != "boltdb":
-		return o, fmt.Errorf("-log-store %q: want wal or boltdb", o.ours.LogStore)
-	case o.output != "table" && o.output != "json":
-		return o, fmt.Errorf("-o %q: want table or json", o.output)
 	}
-	if o.ours.Source == "" {
-		o.ours.Source = findRepo()
-	}
-	return o, absolute(&o.ours.Binary, &o.ours.Source, &o.dir)
+	return o, nil
 }
 
 func systemNames() []string {
@@ -122,6 +147,18 @@ func findRepo() string {
 }
 
 func run(ctx context.Context, args []string) (int, error) {
+	if len(args) > 0 {
+		switch args[0] {
+		case "failover":
+			return runFailover(ctx, args[1:])
+		case "scale":
+			return runScale(ctx, args[1:])
+		}
+	}
+	return runComparison(ctx, args)
+}
+
+func runComparison(ctx context.Context, args []string) (int, error) {
 	o, err := parse(args)
 	if err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -140,13 +177,11 @@ func run(ctx context.Context, args []string) (int, error) {
 	if err := harness.Check(systems); err != nil {
 		return exitUsage, fmt.Errorf("cannot start; nothing was measured:\n%w\nor leave the system out with -systems", err)
 	}
-	dir, err := makeDir(o)
+	dir, remove, err := o.makeDir()
 	if err != nil {
 		return exitUsage, err
 	}
-	if !o.keep {
-		defer os.RemoveAll(dir)
-	}
+	defer remove()
 	res, runErr := harness.Run(ctx, harness.Plan{
 		Systems: systems, Workloads: workloads, Rounds: o.rounds, Cell: time.Duration(o.seconds * float64(time.Second)),
 		Dir: dir, Progress: os.Stderr,
@@ -155,21 +190,25 @@ func run(ctx context.Context, args []string) (int, error) {
 }
 
 // makeDir makes a directory of this run's own, on a real disk.
-func makeDir(o options) (string, error) {
-	if o.dir != "" {
-		if err := os.MkdirAll(o.dir, 0o750); err != nil {
-			return "", fmt.Errorf("make the data directory: %w", err)
+func (c *common) makeDir() (dir string, remove func(), err error) {
+	if c.dir != "" {
+		if err := os.MkdirAll(c.dir, 0o750); err != nil {
+			return "", nil, fmt.Errorf("make the data directory: %w", err)
 		}
 	}
-	dir, err := os.MkdirTemp(o.dir, "lockbench-")
+	dir, err = os.MkdirTemp(c.dir, "lockbench-")
 	if err != nil {
-		return "", fmt.Errorf("make the data directory: %w", err)
+		return "", nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	if inMemory(dir) && !o.allowMemory {
-		_ = os.Remove(dir)
-		return "", fmt.Errorf("%s is on a file system in memory, where durable writes cost nothing: name a directory on a disk with -dir (or say -allow-memory-disk)", dir)
+	remove = func() { _ = os.RemoveAll(dir) }
+	if inMemory(dir) && !c.allowMemory {
+		remove()
+		return "", nil, fmt.Errorf("%s is on a file system in memory, where durable writes cost nothing: name a directory on a disk with -dir (or say -allow-memory-disk)", dir)
 	}
-	return dir, nil
+	if c.keep {
+		remove = func() {}
+	}
+	return dir, remove, nil
 }
 
 // report prints what was measured, also when the run broke off.

@@ -18,6 +18,7 @@ type Machine struct {
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
 	Dir    string `json:"dir"`
+	Load   string `json:"load"` // processes that wanted to run, over 1, 5 and 15 minutes, at the start
 }
 
 // Noise is what the machine was like just before a round: how busy other work
@@ -30,10 +31,14 @@ type Noise struct {
 	SyncMax     float64 `json:"sync_max_ms"`
 }
 
-func describeMachine(dir string) Machine {
-	m := Machine{CPU: "unknown", Cores: runtime.NumCPU(), Kernel: "unknown", Go: runtime.Version(), Dir: dir}
+// DescribeMachine looks at the machine that dir is on.
+func DescribeMachine(dir string) Machine {
+	m := Machine{CPU: "unknown", Load: "unknown", Cores: runtime.NumCPU(), Kernel: "unknown", Go: runtime.Version(), Dir: dir}
 	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = strings.TrimSpace(string(b))
+	}
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m.Load = strings.Join(strings.Fields(string(b))[:3], " ")
 	}
 	if f, err := os.Open("/proc/cpuinfo"); err == nil {
 		defer f.Close()
@@ -100,4 +105,9 @@ func cpuTimes() (idle, total uint64) {
 		total += ticks
 	}
 	return idle, total
+}
+
+// String says it in one line.
+func (m Machine) String() string {
+	return fmt.Sprintf("%s, %d cores, kernel %s, %s, load %s, data in %s", m.CPU, m.Cores, m.Kernel, m.Go, m.Load, m.Dir)
 }

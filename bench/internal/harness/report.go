@@ -27,8 +27,7 @@ func (r *Result) WriteTable(w io.Writer, workloads []Workload) error {
 }
 
 func (r *Result) writeHead(w io.Writer) {
-	m := r.Machine
-	fmt.Fprintf(w, "\nlockbench, %s\n%s, %d cores, kernel %s, %s, data in %s\n", r.Started.Format("2006-01-02 15:04 MST"), m.CPU, m.Cores, m.Kernel, m.Go, m.Dir)
+	fmt.Fprintf(w, "\nlockbench, %s\n%s\n", r.Started.Format("2006-01-02 15:04 MST"), r.Machine)
 	fmt.Fprintf(w, "%d rounds of %g s a cell; all systems, the clients and the disk share this machine\n\n", r.Rounds, r.CellSeconds)
 	for _, s := range r.Systems {
 		fmt.Fprintf(w, "%s\n    runs:   %s\n    client: %s\n", s.Name, s.Deployment, s.Operations)

@@ -26,7 +26,7 @@ type Plan struct {
 // Run starts every system, measures, and stops them all, also after an error
 // or when ctx ends. The result holds what was measured until then.
 func Run(ctx context.Context, p Plan) (res *Result, err error) {
-	res = &Result{Rounds: p.Rounds, CellSeconds: p.Cell.Seconds(), Machine: describeMachine(p.Dir), Started: time.Now().UTC()}
+	res = &Result{Rounds: p.Rounds, CellSeconds: p.Cell.Seconds(), Machine: DescribeMachine(p.Dir), Started: time.Now().UTC()}
 	deployments := p.deployments()
 	defer func() {
 		for _, d := range slices.Backward(deployments) {
