@@ -95,16 +95,17 @@ func TestAnswersStayAtLeastADayAndTheNewest(t *testing.T) {
 // answer's life.
 func TestLeaderClockRunningBack(t *testing.T) {
 	b := newBooks(t, func(l *limits) { l.answersMin = 1 })
-	b.now = b.now.Add(30 * 24 * time.Hour)
 	b.do("a", 1, 0, 0)
+	b.now = b.now.Add(30 * 24 * time.Hour)
+	b.do("a", 1, 0, 0) // a retry, from a leader whose clock is ahead
 	b.now = b.now.Add(-30 * 24 * time.Hour)
 	for seq := range uint64(50) {
 		b.do("b", seq+1, 0, 0)
 	}
 	b.now = b.now.Add(30*24*time.Hour + time.Hour)
 	b.do("c", 1, 0, 0)
-	if got := b.answers(); got != 52 {
-		t.Errorf("%d answers of the last day, want 52", got)
+	if got := b.answers(); got != 51 {
+		t.Errorf("%d answers, want the 51 that were given within a day by the clock that was ahead", got)
 	}
 }
 
