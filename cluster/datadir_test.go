@@ -136,7 +136,14 @@ func TestDamagedDataDirIsRefused(t *testing.T) {
 		"stable store": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, raftDir, voteFile), []byte(strings.Repeat("garbage ", 2000)), 0o600)
 		},
-		"log lost": func(dir string) error { return os.RemoveAll(filepath.Join(dir, raftDir)) },
+		"all lost":     func(dir string) error { return os.RemoveAll(filepath.Join(dir, raftDir)) },
+		"log lost":     func(dir string) error { return os.RemoveAll(filepath.Join(dir, raftDir, walDir)) },
+		"vote lost":    func(dir string) error { return os.Remove(filepath.Join(dir, raftDir, voteFile)) },
+		"vote emptied": func(dir string) error { return os.Truncate(filepath.Join(dir, raftDir, voteFile), 0) },
+		"log emptied":  func(dir string) error { return os.Truncate(filepath.Join(dir, raftDir, walDir, walMetaFile), 0) },
+		"log damaged": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, raftDir, walDir, walMetaFile), []byte(strings.Repeat("garbage ", 2000)), 0o600)
+		},
 	} {
 		dir := t.TempDir()
 		cfg := testConfig(dir)

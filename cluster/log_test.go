@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/lockcluster/lockcluster/fsm/command"
 )
 
 func logOf(t *testing.T, term, from, to uint64) *raft.InmemStore {
 	t.Helper()
 	s := raft.NewInmemStore()
 	for i := from; i <= to && to > 0; i++ {
-		if err := s.StoreLog(&raft.Log{Index: i, Term: term}); err != nil {
+		if err := s.StoreLog(&raft.Log{Index: i, Term: term, Type: raft.LogNoop}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -194,5 +196,28 @@ func TestProgress(t *testing.T) {
 	}
 	if n := e.stands(false, 8, 0); n != 0 {
 		t.Errorf("the next entry counts as %d", n)
+	}
+}
+
+// A log entry that the disk has changed stops the node that reads it; it is
+// not handed on to the others.
+func TestDamagedEntryHalts(t *testing.T) {
+	data, err := command.EncodeEntry(time.Unix(1, 0), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := raft.NewInmemStore()
+	var halted error
+	g := newTestGuard(func(err error) { halted = err })
+	log := newGuardedLog(store, g)
+	if err := log.StoreLogs([]*raft.Log{{Index: 1, Term: 1, Data: data}, {Index: 2, Term: 1, Data: append(data[:len(data)-1:len(data)-1], 'x')}}); err != nil {
+		t.Fatal(err)
+	}
+	var entry raft.Log
+	if err := log.GetLog(1, &entry); err != nil {
+		t.Fatalf("a good entry: %v", err)
+	}
+	if !onRaft(g.halter, func() { _ = log.GetLog(2, &entry) }) || !errors.Is(halted, command.ErrCorrupt) {
+		t.Errorf("a damaged entry was read, halted with %v", halted)
 	}
 }

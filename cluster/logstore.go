@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/lockcluster/lockcluster/fsm/command"
 )
 
 // guardedLog is the log store that raft gets, below its cache: every change is
@@ -25,8 +27,13 @@ func newGuardedLog(inner raft.LogStore, g *guard) *guardedLog {
 // gaps (raft-wal) is emptied by raft when a snapshot is installed.
 func (l *guardedLog) IsMonotonic() bool { return l.monotonic }
 
+// GetLog verifies what it reads: a damaged entry must stop this node, not be
+// replicated and stop the others.
 func (l *guardedLog) GetLog(index uint64, log *raft.Log) error {
 	err := l.LogStore.GetLog(index, log)
+	if err == nil && log.Type == raft.LogCommand {
+		err = command.CheckEnvelope(log.Data)
+	}
 	if err != nil && !errors.Is(err, raft.ErrLogNotFound) && !l.guard.halter.halted() {
 		return l.guard.corrupt(opLogRead, err)
 	}

@@ -130,7 +130,7 @@ func (n *Node) openDisk(given *Stores) error {
 		if n.dir, err = openDataDir(n.cfg); err != nil {
 			return err
 		}
-		if stores, n.closers, err = openStores(n.dir.path, n.cfg); err != nil {
+		if stores, n.closers, err = openStores(n.dir.path, n.cfg, !n.dir.identity().Fresh); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	wal "github.com/hashicorp/raft-wal"
@@ -29,8 +30,9 @@ const logCacheEntries = 256
 // is held already, so it can only be a tool that has the file open.
 const boltOpenTimeout = 2 * time.Second
 
-// openStores opens the stores in dir as c asks.
-func openStores(dir string, c Config) (s Stores, closers []io.Closer, err error) {
+// openStores opens the stores in dir as c asks. A settled node has voted and
+// acknowledged: it must find what it left.
+func openStores(dir string, c Config, settled bool) (s Stores, closers []io.Closer, err error) {
 	fail := func(what string, err error) (Stores, []io.Closer, error) {
 		_ = closeAll(closers) // the error of the opening counts
 		return Stores{}, nil, &DataDirError{
@@ -39,6 +41,11 @@ func openStores(dir string, c Config) (s Stores, closers []io.Closer, err error)
 		}
 	}
 	path := filepath.Join(dir, raftDir)
+	if settled {
+		if err := checkSettled(path, c.LogStore); err != nil {
+			return fail("stores", err)
+		}
+	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return fail(raftDir, err)
 	}
@@ -63,7 +70,7 @@ func openStores(dir string, c Config) (s Stores, closers []io.Closer, err error)
 		if err := os.MkdirAll(walPath, 0o700); err != nil {
 			return fail("log store", err)
 		}
-		log, err := wal.Open(walPath, wal.WithLogger(logger))
+		log, err := openWAL(walPath, logger)
 		if err != nil {
 			return fail("log store", err)
 		}
@@ -76,6 +83,41 @@ func openStores(dir string, c Config) (s Stores, closers []io.Closer, err error)
 	}
 	s.Snapshots = snapshots
 	return s, closers, nil
+}
+
+// checkSettled refuses what raft would silently start anew: without its stable
+// store a node could vote twice in one term, without its log it would forget
+// what it acknowledged.
+func checkSettled(path, logStore string) error {
+	files := []string{voteFile, logFile}
+	if logStore != LogStoreBoltDB {
+		files = []string{voteFile, filepath.Join(walDir, walMetaFile)}
+	}
+	for _, f := range files {
+		info, err := os.Stat(filepath.Join(path, f))
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return fmt.Errorf("%s is gone, though this node has held data", f)
+		case err != nil:
+			return err
+		case info.Size() == 0:
+			return fmt.Errorf("%s is empty, though this node has held data", f)
+		}
+	}
+	return nil
+}
+
+// walMetaFile is raft-wal's own database of its segments.
+const walMetaFile = "wal-meta.db"
+
+// openWAL opens raft-wal, which panics on some kinds of damage.
+func openWAL(path string, logger hclog.Logger) (log *wal.WAL, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			log, err = nil, fmt.Errorf("the log's files are damaged: %v", r)
+		}
+	}()
+	return wal.Open(path, wal.WithLogger(logger))
 }
 
 // openBolt opens a raft-boltdb store. NoFreelistSync keeps commits cheap after

@@ -70,20 +70,29 @@ func envelopeSum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[1:6], castagnoli), castagnoli, b[envelopeSize:])
 }
 
+// CheckEnvelope verifies an entry without decoding it. Every error wraps
+// [ErrCorrupt].
+func CheckEnvelope(b []byte) error {
+	switch {
+	case len(b) < envelopeSize:
+		return fmt.Errorf("%w: %d bytes are too few for an envelope", ErrCorrupt, len(b))
+	case b[0] != envelopeMagic:
+		return fmt.Errorf("%w: magic 0x%02x", ErrCorrupt, b[0])
+	case b[1] != envelopeVersion:
+		return fmt.Errorf("%w: envelope version %d, this build knows %d", ErrCorrupt, b[1], envelopeVersion)
+	case int64(binary.BigEndian.Uint32(b[2:6])) != int64(len(b)-envelopeSize):
+		return fmt.Errorf("%w: length field does not match", ErrCorrupt)
+	case binary.BigEndian.Uint32(b[6:10]) != envelopeSum(b):
+		return fmt.Errorf("%w: checksum mismatch", ErrCorrupt)
+	}
+	return nil
+}
+
 // DecodeEntry verifies and decodes what [EncodeEntry] made. Every error wraps
 // [ErrCorrupt].
 func DecodeEntry(b []byte) (Entry, error) {
-	switch {
-	case len(b) < envelopeSize:
-		return Entry{}, fmt.Errorf("%w: %d bytes are too few for an envelope", ErrCorrupt, len(b))
-	case b[0] != envelopeMagic:
-		return Entry{}, fmt.Errorf("%w: magic 0x%02x", ErrCorrupt, b[0])
-	case b[1] != envelopeVersion:
-		return Entry{}, fmt.Errorf("%w: envelope version %d, this build knows %d", ErrCorrupt, b[1], envelopeVersion)
-	case int64(binary.BigEndian.Uint32(b[2:6])) != int64(len(b)-envelopeSize):
-		return Entry{}, fmt.Errorf("%w: length field does not match", ErrCorrupt)
-	case binary.BigEndian.Uint32(b[6:10]) != envelopeSum(b):
-		return Entry{}, fmt.Errorf("%w: checksum mismatch", ErrCorrupt)
+	if err := CheckEnvelope(b); err != nil {
+		return Entry{}, err
 	}
 	var pb logpb.Entry
 	if err := proto.Unmarshal(b[envelopeSize:], &pb); err != nil {
