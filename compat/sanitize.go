@@ -2,8 +2,6 @@ package compat
 
 import (
 	"bytes"
-	"slices"
-	"strings"
 )
 
 // SanitizeValue makes a stored value fit for an API answer: the user-info of
@@ -11,55 +9,27 @@ import (
 // and the pull request's text (Body) is blanked. A value that is not JSON
 // gives nil, because no part of it can be shown for sure.
 func SanitizeValue(raw []byte) []byte {
-	if !validJSON(raw) {
+	var room [4]span
+	bodies := room[:0]
+	if !walkJSON(raw, &bodies) {
 		return nil
 	}
-	return RedactCredentials(blankBodies(raw))
+	return RedactCredentials(blank(raw, bodies))
 }
 
-// blankBodies replaces the value of every member called Body by "". The input
-// must be valid JSON. The result shares its memory when there is no such
-// member.
-func blankBodies(raw []byte) []byte {
-	var out []byte
-	from := 0
-	for i := 0; i < len(raw); {
-		if raw[i] != '"' {
-			i++
-			continue
-		}
-		end := skipString(raw, i)
-		if !saysBody(raw[i+1 : end-1]) {
-			i = end
-			continue
-		}
-		colon := skipSpace(raw, end)
-		if colon < len(raw) && raw[colon] == ':' {
-			value := skipSpace(raw, colon+1)
-			if out == nil {
-				out = make([]byte, 0, len(raw))
-			}
-			out = append(append(out, raw[from:value]...), `""`...)
-			end = skipValue(raw, value)
-			from = end
-		}
-		i = end
-	}
-	if from == 0 {
+// blank replaces parts of raw by "". The result shares raw's memory when there
+// are none.
+func blank(raw []byte, parts []span) []byte {
+	if len(parts) == 0 {
 		return raw
 	}
+	out := make([]byte, 0, len(raw)+len(parts)*len(`""`))
+	from := 0
+	for _, p := range parts {
+		out = append(append(out, raw[from:p.from]...), `""`...)
+		from = p.to
+	}
 	return append(out, raw[from:]...)
-}
-
-// saysBody reports whether a string, without its quotes, reads as Body.
-func saysBody(text []byte) bool {
-	if len(text) < len("Body") {
-		return false
-	}
-	if bytes.IndexByte(text, '\\') < 0 { // the usual case, without a copy
-		return bytes.EqualFold(text, []byte("Body"))
-	}
-	return len(text) <= len("Body")*len(`\u0000`) && strings.EqualFold(unquote(slices.Concat([]byte{'"'}, text, []byte{'"'})), "Body")
 }
 
 // RedactCredentials removes the user-info ("user:token@") of every URL in raw

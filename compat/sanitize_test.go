@@ -49,6 +49,11 @@ func TestSanitizeValueBlanksBody(t *testing.T) {
 	if got := string(SanitizeValue([]byte(in))); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	in = `[{"body":{"Body":"x","a":[{"BODY":1}]},"b":2},{"Body" :null ,"xBody":"kept","Bod":"Body"}]`
+	want = `[{"body":"","b":2},{"Body" :"" ,"xBody":"kept","Bod":"Body"}]`
+	if got := string(SanitizeValue([]byte(in))); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 	if got := SanitizeValue([]byte(`{"a":"https://u:tok@h`)); got != nil {
 		t.Errorf("a value that is not JSON gave %d bytes, want none", len(got))
 	}

@@ -1,6 +1,10 @@
 package compat
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
 
 // nestingMax is how deep encoding/json reads.
 const nestingMax = 10_000
@@ -8,13 +12,22 @@ const nestingMax = 10_000
 // validJSON reports the same as [json.Valid], in a third of the time: every
 // record that is stored or shown goes through it.
 func validJSON(raw []byte) bool {
-	i := skipJSON(raw, skipSpace(raw, 0), 0)
+	return walkJSON(raw, nil)
+}
+
+// span is a part of a text.
+type span struct{ from, to int }
+
+// walkJSON is validJSON, and adds the value of every member called Body to
+// bodies, unless that is nil. Of values within each other it adds the outermost.
+func walkJSON(raw []byte, bodies *[]span) bool {
+	i := skipJSON(raw, skipSpace(raw, 0), 0, bodies)
 	return i >= 0 && skipSpace(raw, i) == len(raw)
 }
 
 // skipJSON returns the index behind the JSON value that begins at i, -1 when
 // there is none. Input of any kind is fine, unlike for skipValue.
-func skipJSON(raw []byte, i, depth int) int {
+func skipJSON(raw []byte, i, depth int, bodies *[]span) int {
 	if i >= len(raw) {
 		return -1
 	}
@@ -25,7 +38,7 @@ func skipJSON(raw []byte, i, depth int) int {
 		if depth == nestingMax {
 			return -1
 		}
-		return skipJSONMembers(raw, i, depth+1)
+		return skipJSONMembers(raw, i, depth+1, bodies)
 	case c == '-', '0' <= c && c <= '9':
 		return skipJSONNumber(raw, i)
 	}
@@ -38,27 +51,31 @@ func skipJSON(raw []byte, i, depth int) int {
 }
 
 // skipJSONMembers does it for the object or array that begins at i.
-func skipJSONMembers(raw []byte, i, depth int) int {
+func skipJSONMembers(raw []byte, i, depth int, bodies *[]span) int {
 	object := raw[i] == '{'
 	end := raw[i] + 2 // in ASCII, for both kinds
 	if i = skipSpace(raw, i+1); i < len(raw) && raw[i] == end {
 		return i + 1
 	}
 	for {
+		isBody := false
 		if object {
-			if i >= len(raw) || raw[i] != '"' {
+			name := i
+			if i = skipJSONName(raw, i); i < 0 {
 				return -1
 			}
-			if i = skipJSONString(raw, i); i < 0 {
-				return -1
-			}
+			isBody = bodies != nil && saysBody(raw[name:i])
 			if i = skipSpace(raw, i); i >= len(raw) || raw[i] != ':' {
 				return -1
 			}
 			i = skipSpace(raw, i+1)
 		}
-		if i = skipJSON(raw, i, depth); i < 0 {
+		from := i
+		if i = skipJSON(raw, i, depth, bodies); i < 0 {
 			return -1
+		}
+		if isBody {
+			*bodies = addBody(*bodies, span{from, i})
 		}
 		if i = skipSpace(raw, i); i >= len(raw) {
 			return -1
@@ -72,6 +89,33 @@ func skipJSONMembers(raw []byte, i, depth int) int {
 			return -1
 		}
 	}
+}
+
+func skipJSONName(raw []byte, i int) int {
+	if i >= len(raw) || raw[i] != '"' {
+		return -1
+	}
+	return skipJSONString(raw, i)
+}
+
+// addBody adds b, which ends last, in place of those within it.
+func addBody(bodies []span, b span) []span {
+	for len(bodies) > 0 && bodies[len(bodies)-1].from >= b.from {
+		bodies = bodies[:len(bodies)-1]
+	}
+	return append(bodies, b)
+}
+
+// saysBody reports whether a JSON string reads as Body, in any case.
+func saysBody(quoted []byte) bool {
+	const plain, longest = len(`"Body"`), len(`"\u0042\u006f\u0064\u0079"`)
+	switch {
+	case len(quoted) == plain:
+		return bytes.EqualFold(quoted, []byte(`"Body"`))
+	case len(quoted) < plain, len(quoted) > longest, !slices.Contains(quoted, '\\'):
+		return false
+	}
+	return strings.EqualFold(unquote(quoted), "Body")
 }
 
 // plainInString holds the bytes that stand for themselves in a JSON string.

@@ -74,10 +74,14 @@ func durationToPB(d time.Duration) *durationpb.Duration {
 }
 
 func keyToPB(k lockcluster.Key) *pb.Key {
-	return &pb.Key{
-		Namespace: k.Namespace, Repo: validText(k.Repo), Path: validText(k.Path),
-		Workspace: validText(k.Workspace), Project: validText(k.Project),
-	}
+	out := &pb.Key{}
+	fillKey(out, &k)
+	return out
+}
+
+func fillKey(out *pb.Key, k *lockcluster.Key) {
+	out.Namespace, out.Repo, out.Path = k.Namespace, validText(k.Repo), validText(k.Path)
+	out.Workspace, out.Project = validText(k.Workspace), validText(k.Project)
 }
 
 func keyFromPB(k *pb.Key) lockcluster.Key {
@@ -96,7 +100,13 @@ func namespaceOf(ns string) string {
 }
 
 func ownerToPB(o lockcluster.Owner) *pb.Owner {
-	return &pb.Owner{Host: validText(o.Host), Repo: validText(o.Repo), Pull: int64(o.Pull), Id: validText(o.ID)}
+	out := &pb.Owner{}
+	fillOwner(out, &o)
+	return out
+}
+
+func fillOwner(out *pb.Owner, o *lockcluster.Owner) {
+	out.Host, out.Repo, out.Pull, out.Id = validText(o.Host), validText(o.Repo), int64(o.Pull), validText(o.ID)
 }
 
 func ownerFromPB(o *pb.Owner) lockcluster.Owner {
@@ -122,17 +132,39 @@ func sanitized(value []byte, include bool) []byte {
 	return compat.SanitizeValue(value)
 }
 
+// lockParts is a lock and what hangs on it, in one piece: a listing makes many.
+type lockParts struct {
+	lock       pb.Lock
+	key        pb.Key
+	owner      pb.Owner
+	token      pb.Token
+	acquiredAt timestamppb.Timestamp
+}
+
 func lockToPB(l *lockcluster.Lock, includeValue bool) *pb.Lock {
 	if l == nil {
 		return nil
 	}
-	return &pb.Lock{
-		Key: keyToPB(l.Key), Text: validText(l.Key.Text()), Kind: pb.Kind(l.Kind), Owner: ownerToPB(l.Owner),
-		User: validText(l.User), Priority: pb.Priority(l.Priority), Token: tokenToPB(l.Token),
-		AcquiredAt: timeToPB(l.AcquiredAt), AcquiredAtOffsetSeconds: offsetOf(l.AcquiredAt),
-		RenewedAt: timeToPB(l.RenewedAt), Ttl: durationToPB(l.TTL), ExpiresAt: timeToPB(l.ExpiresAt()),
-		LeaseEpoch: l.LeaseEpoch, Revision: l.Revision, Value: sanitized(l.Value, includeValue),
+	p := &lockParts{}
+	out := &p.lock
+	out.Key, out.Owner = &p.key, &p.owner
+	fillKey(out.Key, &l.Key)
+	fillOwner(out.Owner, &l.Owner)
+	if !l.Token.IsZero() {
+		out.Token = &p.token
+		out.Token.Epoch, out.Token.Counter = l.Token.Epoch, l.Token.Counter
 	}
+	if !l.AcquiredAt.IsZero() {
+		out.AcquiredAt = &p.acquiredAt
+		out.AcquiredAt.Seconds, out.AcquiredAt.Nanos = l.AcquiredAt.Unix(), int32(l.AcquiredAt.Nanosecond()) //nolint:gosec // below 10^9
+	}
+	out.Text, out.User = validText(l.Key.Text()), validText(l.User)
+	out.Kind, out.Priority = pb.Kind(l.Kind), pb.Priority(l.Priority)
+	out.AcquiredAtOffsetSeconds = offsetOf(l.AcquiredAt)
+	out.RenewedAt, out.Ttl, out.ExpiresAt = timeToPB(l.RenewedAt), durationToPB(l.TTL), timeToPB(l.ExpiresAt())
+	out.LeaseEpoch, out.Revision = l.LeaseEpoch, l.Revision
+	out.Value = sanitized(l.Value, includeValue)
+	return out
 }
 
 func lockFromPB(l *pb.Lock) *lockcluster.Lock {
