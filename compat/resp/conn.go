@@ -16,8 +16,8 @@ import (
 	"github.com/lockcluster/lockcluster"
 )
 
-// conn is one connection. Its own goroutine uses everything but deadline and
-// shown, which the server's clock looks at too.
+// conn is one connection. Its own goroutine uses everything but deadline, which
+// the server's clock looks at too.
 type conn struct {
 	s    *Server
 	net  net.Conn
@@ -44,8 +44,7 @@ type conn struct {
 	goRedis       bool // by libName; Atlantis's client
 	lastCommand   string
 
-	seen  seen[name]
-	shown shown
+	seen seen[name]
 
 	get getter // scratch of the commonest command
 

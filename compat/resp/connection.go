@@ -122,7 +122,6 @@ func cmdSelect(c *conn, args [][]byte) reply {
 func (c *conn) selectDB(n int) {
 	if n != c.db {
 		c.seen = newSeen()
-		c.shown.picture.Store(nil)
 	}
 	c.db, c.namespace = n, lockcluster.NamespaceOfDatabase(n)
 }
@@ -135,7 +134,6 @@ func cmdQuit(c *conn, _ [][]byte) reply {
 func cmdReset(c *conn, _ [][]byte) reply {
 	c.selectDB(0)
 	c.seen = newSeen()
-	c.shown.picture.Store(nil)
 	c.name, c.out.resp3 = "", false
 	c.logout()
 	return status("RESET")

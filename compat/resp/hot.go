@@ -71,13 +71,6 @@ func cmdGet(c *conn, args [][]byte) reply {
 		}
 		return bulk(g.value)
 	}
-	// A lock that is gone since it was shown is answered as it was; so nobody
-	// who just lists waits for a SET.
-	if n.space == lockcluster.SpaceLock && c.goRedis {
-		if l := c.shown.pass(c.namespace, n.key, c.now); l != nil && !g.found {
-			g.take(l)
-		}
-	}
 	if !g.found && c.reserve(n) {
 		c.s.metrics.secondLooks.Inc()
 		if err := g.read(n); err != nil {
@@ -197,17 +190,7 @@ func cmdDel(c *conn, args [][]byte) reply {
 func cmdGetDel(c *conn, args [][]byte) reply { return c.del(args[1]) }
 
 // guardOf returns what a DEL of n by this client may delete.
-func (c *conn) guardOf(n name) (seenMark, bool) {
-	if m, ok := c.remembered(n); ok {
-		return m, true
-	}
-	if n.space == lockcluster.SpaceLock && c.goRedis {
-		if l := c.shown.lock(c.namespace, n.key, c.now); l != nil {
-			return seenMark{token: l.Token}, true
-		}
-	}
-	return seenMark{}, false
-}
+func (c *conn) guardOf(n name) (seenMark, bool) { return c.remembered(n) }
 
 // del removes what is under one key with one request.
 func (c *conn) del(key []byte) reply {
@@ -347,9 +330,5 @@ func (c *conn) runData(cmd *command, args [][]byte) reply {
 	if err != nil {
 		return failure(err, false)
 	}
-	rep := cmd.data(c.session(view), args)
-	if cmd.flags&flagScan != 0 && c.goRedis && len(rep.items) == 2 {
-		c.shown.set(view, c.namespace, rep.items[1].keys, c.now)
-	}
-	return rep
+	return cmd.data(c.session(view), args)
 }

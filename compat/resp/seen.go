@@ -2,14 +2,10 @@ package resp
 
 import (
 	"net"
-	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
-	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
 const (
@@ -126,85 +122,4 @@ func (c *conn) remembered(n name) (seenMark, bool) {
 	c.s.readings.mu.Lock()
 	defer c.s.readings.mu.Unlock()
 	return c.s.readings.get(reading{c.host, c.namespace, n}, c.now)
-}
-
-const (
-	// shownFor is how long after a SCAN, or after the last GET that followed it,
-	// a lock that is gone is still answered from memory.
-	shownFor = time.Second
-	// shownMax ends the memory of one SCAN however long its GETs take.
-	shownMax = 10 * time.Second
-)
-
-// shown is the picture that a SCAN has shown to a connection of Atlantis.
-// Atlantis reads each key that it was shown, in that order, and fails when one
-// is gone by then; so for a moment it gets what it was shown. DEL then deletes
-// nothing that was not shown, because the reading counts as seen.
-//
-// A key is answered from the picture at most once, and never behind one that
-// was read already: a GET that has nothing to do with the SCAN, from a TryLock,
-// must see what is.
-type shown struct {
-	picture atomic.Pointer[picture] // shared with the server's clock
-}
-
-type picture struct {
-	view    *state.View
-	ns      string
-	keys    []string // the lock keys that were shown, in order
-	next    int      // the first of them that no GET has passed
-	since   time.Time
-	touched atomic.Int64 // unix nanoseconds of the SCAN or the last GET that followed it
-}
-
-func (s *shown) set(view *state.View, ns string, keys []string, now time.Time) {
-	n := 0
-	for n < len(keys) && strings.HasPrefix(keys[n], lockPrefix) {
-		n++
-	}
-	p := &picture{view: view, ns: ns, keys: keys[:n], since: now}
-	p.touched.Store(now.UnixNano())
-	s.picture.Store(p)
-}
-
-// expire drops the picture, which costs memory, when it is too old.
-func (s *shown) expire(now time.Time) {
-	if p := s.picture.Load(); p != nil && p.isOld(now) {
-		s.picture.CompareAndSwap(p, nil)
-	}
-}
-
-func (p *picture) isOld(now time.Time) bool {
-	return now.Sub(p.since) > shownMax || now.UnixNano()-p.touched.Load() > int64(shownFor)
-}
-
-func (s *shown) current(ns string, now time.Time) *picture {
-	if p := s.picture.Load(); p != nil && p.ns == ns && !p.isOld(now) {
-		return p
-	}
-	return nil
-}
-
-// lock returns a lock as it was shown; nil if it was not, or too long ago.
-func (s *shown) lock(ns, text string, now time.Time) *lockcluster.Lock {
-	if p := s.current(ns, now); p != nil {
-		return state.GetLock(p.view, ns, text)
-	}
-	return nil
-}
-
-// pass notes a GET. It returns the lock as it was shown if the GET can be one
-// that follows the SCAN.
-func (s *shown) pass(ns, text string, now time.Time) *lockcluster.Lock {
-	p := s.current(ns, now)
-	if p == nil {
-		return nil
-	}
-	i, ok := slices.BinarySearch(p.keys[p.next:], lockPrefix+text)
-	if !ok {
-		return nil
-	}
-	p.next += i + 1
-	p.touched.Store(now.UnixNano())
-	return state.GetLock(p.view, ns, text)
 }

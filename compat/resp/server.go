@@ -201,10 +201,7 @@ func (s *Server) clock() {
 		case <-s.ctx.Done():
 			return
 		case now := <-tick.C:
-			s.eachConn(func(c *conn) {
-				c.deadline.expire(now)
-				c.shown.expire(now)
-			})
+			s.eachConn(func(c *conn) { c.deadline.expire(now) })
 			s.memory.Check(s.cfg.ScriptMemory)
 		}
 	}

@@ -8,7 +8,6 @@ const (
 	flagNoAuth                   // may be sent before AUTH
 	flagKeyless                  // needs no state
 	flagList                     // reads much: over a snapshot
-	flagScan                     // shows keys that Atlantis will read
 	flagScript                   // has the time limit of scripts
 )
 
@@ -73,7 +72,7 @@ func commandList() []command {
 		{name: "expiretime", arity: 2, keys: oneKey, data: dataTTL},
 		{name: "pexpiretime", arity: 2, keys: oneKey, data: dataTTL},
 		{name: "keys", arity: 2, flags: flagList, keys: noKeys, data: dataKeys},
-		{name: "scan", arity: -2, flags: flagList | flagScan, keys: noKeys, data: dataScan},
+		{name: "scan", arity: -2, flags: flagList, keys: noKeys, data: dataScan},
 		{name: "dbsize", arity: 1, flags: flagList, keys: noKeys, data: dataDBSize},
 		{name: "time", arity: 1, flags: flagKeyless, keys: noKeys, data: dataTime},
 		{name: "echo", arity: 2, flags: flagKeyless, keys: noKeys, data: dataEcho},
