@@ -83,8 +83,8 @@ func clusterStatus(t *testing.T, d *devRun) status {
 	return s
 }
 
-// A node that is killed is reported and the others go on; with --data-dir the
-// locks are there after a restart, and the killed node is again.
+// A node that is killed is reported, the others go on, and dev starts it again;
+// with --data-dir the locks are there after a restart of all.
 func TestDevNodeDiesAndRestart(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
@@ -107,10 +107,10 @@ func TestDevNodeDiesAndRestart(t *testing.T) {
 		}
 		return nil
 	})
-	for _, m := range clusterStatus(t, d).Members {
-		if m.Reachable == (m.ID == victim.ID) {
-			t.Errorf("%s reachable: %v", m.ID, m.Reachable)
-		}
+	allReachable(t, d)
+	pid, err = os.ReadFile(filepath.Join(dir, victim.ID, "pid"))
+	if err != nil || strings.TrimSpace(string(pid)) == strconv.Itoa(victim.PID) || !strings.Contains(d.stderr.String(), "started again") {
+		t.Errorf("pid file of %s: %q, %v; want another than %d", victim.ID, pid, err, victim.PID)
 	}
 	if code := d.interrupt(t); code != 0 {
 		t.Errorf("dev left with exit code %d", code)
@@ -120,10 +120,43 @@ func TestDevNodeDiesAndRestart(t *testing.T) {
 	d = startDev(t, arguments...)
 	d.do(t, "locks", "list").want(t, 0, key)
 	d.do(t, "locks", "acquire", "acme/infra/net/default/", "--pull", "3").want(t, 3, "held by pull request #2")
-	for _, m := range clusterStatus(t, d).Members {
-		if !m.Reachable {
-			t.Errorf("%s is not back", m.ID)
+	allReachable(t, d)
+}
+
+// allReachable waits until every node answers.
+func allReachable(t *testing.T, d *devRun) {
+	t.Helper()
+	testutil.WaitFor(t, stopTimeout, func() error {
+		for _, m := range clusterStatus(t, d).Members {
+			if !m.Reachable {
+				return fmt.Errorf("%s is not back: %s", m.ID, d.stderr.String())
+			}
 		}
+		return nil
+	})
+}
+
+// When a node runs in dev's temporary directory that dev did not start, dev
+// leaves the directory at its end and says so.
+func TestDevKeepsDirectoryInUse(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "--base-port", freeBasePort(t, 3))
+	t.Cleanup(func() { _ = os.RemoveAll(d.DataDir) })
+	victim := d.Nodes[0]
+	lock, err := os.OpenFile(filepath.Join(victim.DataDir, "lock"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Kill(victim.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil { // as soon as the kernel frees it
+		t.Fatal(err)
+	}
+	d.interrupt(t)
+	if _, err := os.Stat(filepath.Join(d.DataDir, "n2")); err != nil || !strings.Contains(d.stderr.String(), "is kept") {
+		t.Errorf("the directory: %v; dev said %s", err, d.stderr.String())
 	}
 }
 

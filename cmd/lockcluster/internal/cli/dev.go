@@ -29,8 +29,8 @@ func (a *app) devCommand() *cobra.Command {
 		Use:   "dev",
 		Short: "Run a whole cluster on this machine",
 		Long: `dev starts the nodes of a cluster as separate processes on this machine, waits
-until they serve, says what to type next, and stops them on Ctrl-C. Node i (from
-1) listens on 127.0.0.1, with P the base port: Raft on P+i, gRPC on P+100+i,
+until they serve, says what to type next, starts a node again that ends, and
+stops them all on Ctrl-C. Node i (from 1) listens on 127.0.0.1, with P the base port: Raft on P+i, gRPC on P+100+i,
 HTTP on P+200+i, the Redis protocol on P+300+i.
 
 Without --data-dir the data is removed at the end. With it, DIR/<id>/ holds the

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,8 +25,13 @@ const (
 	probePause   = 100 * time.Millisecond
 )
 
-// restartsMax bounds how often one node is started again at its own request.
-const restartsMax = 5
+// A node that ends is started again, at most restartsMax times in
+// restartsPeriod: one that cannot run shall not keep the machine busy.
+const (
+	restartsMax    = 5
+	restartsPeriod = time.Minute
+	restartPause   = 2 * time.Second // a person sees the others go on
+)
 
 // Cluster is a running cluster.
 type Cluster struct {
@@ -35,12 +41,13 @@ type Cluster struct {
 	temporary bool
 	lock      *os.File
 	starter   *starter
-	notify    func(string) // tells the user, one line
-	eventsC   chan *process
+	notify    func(string)  // tells the user, one line
+	eventsC   chan *process // have ended
+	restartsC chan *process // to be replaced now
 
 	mu       sync.Mutex // guards what follows
 	procs    []*process // by node
-	restarts map[string]int
+	restarts map[string][]time.Time
 	stopping bool
 }
 
@@ -48,7 +55,10 @@ type Cluster struct {
 // user what happens from then on, from any goroutine. If Start fails nothing
 // keeps running.
 func Start(ctx context.Context, o Options, notify func(string)) (*Cluster, error) {
-	c := &Cluster{options: o, notify: notify, eventsC: make(chan *process, 2*nodesMax), restarts: map[string]int{}}
+	c := &Cluster{
+		options: o, notify: notify, restarts: map[string][]time.Time{},
+		eventsC: make(chan *process, 2*nodesMax), restartsC: make(chan *process, nodesMax),
+	}
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
@@ -176,23 +186,38 @@ func ready(ctx context.Context, addr string) error {
 	return nil
 }
 
-// ended handles the end of a node's process: it starts a node again that asks
-// for it, and returns an error for any other that was not asked to stop.
+// ended handles the end of a node's process while the cluster starts: only
+// one that asks for it is started again.
 func (c *Cluster) ended(p *process) error {
 	if p.exitCode() != cluster.ExitCodeRestart {
-		last := ""
-		if p.exitCode() >= 0 { // by itself, so it has said why
-			last = lastLines(p.node.LogFile)
-		}
-		return fmt.Errorf("node %s (process %d) ended: %s%s", p.node.ID, p.node.PID, p.ending(), last)
+		return errors.New(p.obituary())
 	}
+	if !c.mayRestart(p.node.ID) {
+		return fmt.Errorf("node %s asked for a restart %d times; see its log %s", p.node.ID, restartsMax+1, p.node.LogFile)
+	}
+	return c.restart(p)
+}
+
+// mayRestart reports whether a node may be started again, and counts it.
+func (c *Cluster) mayRestart(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	recent := slices.DeleteFunc(c.restarts[id], func(at time.Time) bool { return now.Sub(at) > restartsPeriod })
+	allowed := len(recent) < restartsMax
+	if allowed {
+		recent = append(recent, now)
+	}
+	c.restarts[id] = recent
+	return allowed
+}
+
+// restart starts a node again whose process has ended.
+func (c *Cluster) restart(p *process) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopping {
 		return nil
-	}
-	if c.restarts[p.node.ID]++; c.restarts[p.node.ID] > restartsMax {
-		return fmt.Errorf("node %s asked for a restart %d times; see its log %s", p.node.ID, restartsMax+1, p.node.LogFile)
 	}
 	next, err := c.starter.startNode(p.node, layout(c.options, c.Dir), c.options)
 	if err != nil {
@@ -204,30 +229,53 @@ func (c *Cluster) ended(p *process) error {
 		}
 	}
 	c.watch(next)
-	c.notify(fmt.Sprintf("node %s asked to be started again: now process %d", next.node.ID, next.node.PID))
+	c.notify(fmt.Sprintf("node %s was started again: now process %d", next.node.ID, next.node.PID))
 	return nil
 }
 
-// Run watches over the nodes until ctx ends, or until none is left.
+// Run watches over the nodes until ctx ends, or until none is left. A node
+// that ends is started again.
 func (c *Cluster) Run(ctx context.Context) error {
+	pending := 0
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case p := <-c.eventsC:
-			if err := c.ended(p); err != nil {
+			if c.again(p) {
+				pending++
+				time.AfterFunc(restartPause, func() { c.restartsC <- p })
+			}
+		case p := <-c.restartsC:
+			pending--
+			if err := c.restart(p); err != nil {
 				c.notify(err.Error())
 			}
-			left := c.running()
-			if left == 0 {
-				return errors.New("all nodes have ended")
-			}
-			if p.exitCode() != cluster.ExitCodeRestart {
-				c.notify(fmt.Sprintf("%d of %d nodes go on%s; to start node %s again, type in another terminal:\n  %s",
-					left, c.options.Nodes, quorum(left, c.options.Nodes), p.node.ID, c.command(p.node)))
-			}
+		}
+		if c.running() == 0 && pending == 0 {
+			return errors.New("all nodes have ended")
 		}
 	}
+}
+
+// again tells the user that a node has ended, and reports whether it is to be
+// started again.
+func (c *Cluster) again(p *process) bool {
+	then, restart := "", false
+	switch {
+	case p.exitCode() == cluster.ExitCodeRemoved:
+		then = "it was removed from the cluster and is not started again"
+	case held(p.node.DataDir):
+		then = "another process uses its data directory: it is not started again"
+	case !c.mayRestart(p.node.ID):
+		then = fmt.Sprintf("that was too often within %s: it is not started again", restartsPeriod)
+	default:
+		then, restart = fmt.Sprintf("it is started again in %s", restartPause), true
+	}
+	left := c.running()
+	c.notify(fmt.Sprintf("%s\n%d of %d nodes go on%s; node %s: %s",
+		p.obituary(), left, c.options.Nodes, quorum(left, c.options.Nodes), p.node.ID, then))
+	return restart
 }
 
 func quorum(left, all int) string {
@@ -235,17 +283,6 @@ func quorum(left, all int) string {
 		return ""
 	}
 	return ", too few to decide anything"
-}
-
-// command is what starts a node by hand.
-func (c *Cluster) command(n Node) string {
-	words := append([]string{c.options.Executable}, n.args(c.options, layout(c.options, c.Dir))...)
-	for i, w := range words {
-		if strings.ContainsAny(w, " \t'\"\\$&|;<>()*?!#~`") {
-			words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(words, " ")
 }
 
 // Nodes returns the nodes with their processes.
@@ -299,9 +336,25 @@ func (c *Cluster) Stop(ctx context.Context) {
 		_ = c.lock.Close()
 	}
 	if c.temporary {
-		if err := os.RemoveAll(c.Dir); err != nil {
-			c.notify("remove temporary data: " + err.Error())
+		c.remove()
+	}
+}
+
+// remove removes the temporary directory, unless a node runs in it that was
+// started by someone else: all its locks would be gone.
+func (c *Cluster) remove() {
+	for _, n := range layout(c.options, c.Dir) {
+		lock, free := lockNode(n.DataDir)
+		if !free {
+			c.notify(fmt.Sprintf("another process runs node %s in %s: the data of all nodes is kept; stop that process, then remove %s", n.ID, n.DataDir, c.Dir))
+			return
 		}
+		if lock != nil { // kept until the directory is gone
+			defer func() { _ = lock.Close() }()
+		}
+	}
+	if err := os.RemoveAll(c.Dir); err != nil {
+		c.notify("remove temporary data: " + err.Error())
 	}
 }
 

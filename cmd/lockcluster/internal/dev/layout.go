@@ -32,6 +32,7 @@ const (
 	basePortMax  = 65535 - 300 - nodesMax
 	clusterFile  = "dev.json"
 	lockFileName = "dev.lock"
+	nodeLockFile = "lock" // a running node holds it
 )
 
 // Validate reports the first option that cannot work.
@@ -113,6 +114,32 @@ func claim(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("data directory %s: another \"lockcluster dev\" uses it; stop that one, or give another --data-dir", dir)
 	}
 	return f, nil
+}
+
+// lockNode takes the lock of a node's directory; nil if no node was ever there.
+// It reports false if a running node has it.
+func lockNode(dir string) (lock *os.File, free bool) {
+	f, err := os.OpenFile(filepath.Join(dir, nodeLockFile), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, true
+	}
+	if err != nil {
+		return nil, false // not to be told, so not to be touched
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, false
+	}
+	return f, true
+}
+
+// held reports whether a node runs in dir.
+func held(dir string) bool {
+	lock, free := lockNode(dir)
+	if lock != nil {
+		_ = lock.Close()
+	}
+	return !free
 }
 
 // shape is what must be equal at every start on one data directory: the nodes'

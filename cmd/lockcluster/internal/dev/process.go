@@ -113,3 +113,12 @@ func (p *process) ending() string {
 	}
 	return p.err.Error()
 }
+
+// obituary says how the process ended, and why as far as its log tells.
+func (p *process) obituary() string {
+	last := ""
+	if p.exitCode() >= 0 { // by itself, so it has said why
+		last = lastLines(p.node.LogFile)
+	}
+	return fmt.Sprintf("node %s (process %d) ended: %s%s", p.node.ID, p.node.PID, p.ending(), last)
+}

@@ -9,13 +9,10 @@ import (
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
-// lockKeyPrefix is what Atlantis puts before a lock's key text in Redis.
-const lockKeyPrefix = "pr/"
-
 // holds returns whether a Redis key is held as far as the node knows by itself.
 func (r *runner) holds(namespace, key string) (held bool) {
 	r.node.StaleRead(func(rd state.Reader, _ uint64) {
-		if text, ok := strings.CutPrefix(key, lockKeyPrefix); ok {
+		if text, ok := strings.CutPrefix(key, compat.LockKeyPrefix); ok {
 			held = state.FindLock(rd, namespace, compat.CanonicalText(text)) != nil
 		} else if name, ok := compat.ParseCommandLockKey(key); ok {
 			held = state.GetCommandLock(rd, namespace, name) != nil
@@ -31,6 +28,6 @@ func settle(intents *resp.IntentTable) func(string, lockcluster.Space, string) {
 			intents.Settle(namespace, compat.CommandLockKey(key))
 			return
 		}
-		intents.Settle(namespace, lockKeyPrefix+key)
+		intents.Settle(namespace, compat.LockKeyPrefix+key)
 	}
 }
