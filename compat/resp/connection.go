@@ -233,7 +233,7 @@ func cmdFlush(_ *conn, args [][]byte) reply {
 }
 
 func cmdConfig(_ *conn, _ [][]byte) reply {
-	return errReply("ERR CONFIG is refused: this is lockcluster, use its own configuration (lockcluster config)")
+	return errReply("ERR CONFIG is refused: this is lockcluster, a node's settings are its flags, environment or file (lockcluster server --help)")
 }
 
 func cmdDebug(_ *conn, _ [][]byte) reply {
