@@ -191,6 +191,13 @@ func checkForwarded(data []byte) error {
 	if len(data) > commandBytesMax {
 		return fmt.Errorf("the command has %d bytes, at most %d are allowed", len(data), commandBytesMax)
 	}
-	_, err := command.DecodeCommand(data)
-	return err
+	c, err := command.DecodeCommand(data)
+	if err != nil {
+		return err
+	}
+	switch c.Request.(type) {
+	case lockcluster.Expire, lockcluster.BumpEpoch, lockcluster.Checkpoint:
+		return fmt.Errorf("%T is for the leader itself to propose", c.Request)
+	}
+	return nil
 }

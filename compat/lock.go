@@ -228,6 +228,9 @@ func (f KeyForm) String() string {
 	}
 }
 
+// LockKeyPrefix is what Atlantis puts before a lock's key text in Redis.
+const LockKeyPrefix = "pr/"
+
 // CheckKey compares a stored key text (without "pr/") with the identity that
 // the value gave.
 func CheckKey(text string, key lockcluster.Key) KeyForm {

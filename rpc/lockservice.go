@@ -30,6 +30,9 @@ type lockService struct {
 // do has req decided under the identity that the message carries.
 func (l *lockService) do(ctx context.Context, meta *pb.RequestMeta, req lockcluster.Request, includeValue bool) (*pb.Result, error) {
 	id, err := metaFromPB(meta)
+	if err == nil {
+		err = checkStored(req)
+	}
 	if err != nil {
 		return nil, err
 	}

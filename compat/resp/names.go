@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	lockPrefix    = "pr/"
+	lockPrefix    = compat.LockKeyPrefix
 	commandPrefix = "global/"
 	// commandNameMax is how long a command's name may be; with a longer one the
 	// key is a document like any other.
