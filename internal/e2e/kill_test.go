@@ -119,6 +119,6 @@ func reportGaps(t *testing.T, what string, load *Load, c *Nodes, at []time.Durat
 		}
 		gaps = append(gaps, gap)
 	}
-	t.Logf("%s, %d times: time to the next acknowledged write p50 %s, p99 %s", what, len(at),
-		Percentile(gaps, 50).Round(time.Millisecond), Percentile(gaps, 99).Round(time.Millisecond))
+	t.Logf("%s, %d times: time to the next acknowledged write p50 %s, p90 %s, p99 %s", what, len(at),
+		Percentile(gaps, 50).Round(time.Millisecond), Percentile(gaps, 90).Round(time.Millisecond), Percentile(gaps, 99).Round(time.Millisecond))
 }
