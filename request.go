@@ -23,7 +23,8 @@ func (id RequestID) IsZero() bool { return id.ClientID == "" }
 // Acquire takes a lock if it is free; it never waits.
 //
 // Results: [StatusGranted] with the new lock; [StatusAlreadyHeld] when the
-// same owner has it (the lock is unchanged, but a lease is renewed);
+// same owner has it (the lock is unchanged, but a lease is renewed, and a pull
+// lock whose VCS host was not known yet takes the owner's);
 // [StatusHeld] with the holder's lock; [StatusHostConflict] when the
 // repository is known from another VCS host in this namespace.
 type Acquire struct {

@@ -23,8 +23,11 @@ func (a *Applier) acquire(r lockcluster.Acquire, renews bool) lockcluster.Result
 			r.Key.Repo, other, ns, r.Owner.Host)}
 	}
 	if held != nil {
-		if renews && held.Kind == lockcluster.KindLeased && r.TTL > 0 {
+		switch {
+		case renews && held.Kind == lockcluster.KindLeased && r.TTL > 0:
 			a.renew(held, r)
+		case held.Owner.ID == "" && held.Owner.Host == "" && r.Owner.Host != "":
+			a.learnHost(held, r.Owner.Host)
 		}
 		return lockcluster.Result{Status: lockcluster.StatusAlreadyHeld, Lock: held, Token: held.Token}
 	}
@@ -74,6 +77,17 @@ func (a *Applier) renew(held *lockcluster.Lock, r lockcluster.Acquire) {
 	held.TTL, held.RenewedAt, held.Revision = r.TTL, a.env.Now, a.env.Index
 	held.LeaseEpoch = a.arm(lockcluster.SpaceLock, ns, text, r.TTL)
 	a.tx.Put(lockKey(ns, text), encode(lockRecord(held)))
+}
+
+// learnHost notes the VCS host of a pull lock whose owner did not name it. From
+// then on the pull of that number on another host is another owner; without it
+// both would be told that the lock is theirs. The repository must not be bound
+// to another host.
+func (a *Applier) learnHost(held *lockcluster.Lock, host string) {
+	ns, text := held.Key.Namespace, held.Key.Text()
+	held.Owner.Host, held.Revision = host, a.env.Index
+	a.tx.Put(lockKey(ns, text), encode(lockRecord(held)))
+	a.bindHost(ns, held.Key.Repo, host, +1)
 }
 
 // otherHost returns the VCS host that repo is bound to if that is not host.

@@ -16,8 +16,12 @@ func (m *Model) acquire(at Position, r lockcluster.Acquire, renews bool) lockclu
 	case m.boundElsewhere(r) && (!isHeld || r.Owner.ID == ""):
 		return lockcluster.Result{Status: lockcluster.StatusHostConflict}
 	case isHeld:
-		if renews && held.Kind == lockcluster.KindLeased && r.TTL > 0 {
+		switch {
+		case renews && held.Kind == lockcluster.KindLeased && r.TTL > 0:
 			held.TTL, held.RenewedAt, held.Revision, held.LeaseEpoch = r.TTL, at.Time, at.Index, m.nextLease()
+			m.setLock(n, &held)
+		case held.Kind == lockcluster.KindPull && held.Owner.Host == "" && r.Owner.Host != "":
+			held.Owner.Host, held.Revision = r.Owner.Host, at.Index
 			m.setLock(n, &held)
 		}
 		return lockcluster.Result{Status: lockcluster.StatusAlreadyHeld, Lock: &held, Token: held.Token}

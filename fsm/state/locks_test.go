@@ -1,0 +1,99 @@
+package state_test
+
+import (
+	"testing"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/state"
+)
+
+// rules is a state to which a test gives one request after another.
+type rules struct {
+	t     *testing.T
+	mem   *state.Mem
+	index uint64
+}
+
+func newRules(t *testing.T) *rules { return &rules{t: t, mem: state.NewMem()} }
+
+func (r *rules) do(req lockcluster.Request) lockcluster.Result {
+	return r.doAs(lockcluster.RequestID{}, req)
+}
+
+func (r *rules) doAs(id lockcluster.RequestID, req lockcluster.Request) (res lockcluster.Result) {
+	r.t.Helper()
+	r.index++
+	r.mem.Update(r.index, 1, func(tx state.Tx) {
+		a := state.Begin(tx, state.Env{Index: r.index, Term: 1})
+		res = a.Do(id, req)
+		a.End()
+	})
+	if err := state.CheckInvariants(r.mem.View()); err != nil {
+		r.t.Fatal(err)
+	}
+	return res
+}
+
+// TestHostIsLearntByTheFirstThatNamesIt: a pull lock of an unknown host belongs
+// to one host as soon as one asks for it, by a request or by an import; the
+// other host's pull of that number is not told that the lock is its own.
+func TestHostIsLearntByTheFirstThatNamesIt(t *testing.T) {
+	of := func(host string) lockcluster.Acquire {
+		r := acquire("default", "org/app", ".", "default", "", 4)
+		r.Owner.Host = host
+		return r
+	}
+	for name, ask := range map[string]func(*rules, lockcluster.Acquire) lockcluster.Result{
+		"acquire": func(r *rules, req lockcluster.Acquire) lockcluster.Result { return r.do(req) },
+		"import": func(r *rules, req lockcluster.Acquire) lockcluster.Result {
+			return r.do(lockcluster.Import{Namespace: "default", Locks: []lockcluster.Acquire{req}}).Results[0]
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRules(t)
+			token := r.do(of("")).Token
+			first := ask(r, of("a.example"))
+			if first.Status != lockcluster.StatusAlreadyHeld || first.Token != token || first.Lock.Owner.Host != "a.example" {
+				t.Fatalf("the first host: %s %s of %+v", first.Status, first.Token, first.Lock.Owner)
+			}
+			if first.Lock.Revision != r.index {
+				t.Errorf("revision %d, want that of the entry %d", first.Lock.Revision, r.index)
+			}
+			if second := ask(r, of("b.example")); second.Status != lockcluster.StatusHeld || second.Lock.Owner.Host != "a.example" {
+				t.Errorf("the second host: %s of %+v, want held by a.example", second.Status, second.Lock.Owner)
+			}
+			if again := ask(r, of("")); again.Status != lockcluster.StatusAlreadyHeld || again.Lock.Revision != first.Lock.Revision {
+				t.Errorf("one that names no host: %s, revision %d", again.Status, again.Lock.Revision)
+			}
+			other := acquire("default", "org/app", "other", "default", "", 5)
+			other.Owner.Host = "b.example"
+			if res := ask(r, other); res.Status != lockcluster.StatusHostConflict {
+				t.Errorf("the second host on another path: %s, want a host conflict", res.Status)
+			}
+			if res := r.do(lockcluster.Release{Namespace: "default", Text: of("").Key.Text()}); res.Status != lockcluster.StatusReleased {
+				t.Fatalf("release: %s", res.Status)
+			}
+			if res := ask(r, other); res.Status != lockcluster.StatusGranted {
+				t.Errorf("the second host after the release: %s, want a grant", res.Status)
+			}
+		})
+	}
+}
+
+// TestHostIsNotLearntAgainstTheBinding: where the repository belongs to one
+// host, a pull lock of an unknown host does not take another's.
+func TestHostIsNotLearntAgainstTheBinding(t *testing.T) {
+	r := newRules(t)
+	r.do(acquire("default", "org/app", ".", "default", "", 4))
+	bound := acquire("default", "org/app", "other", "default", "", 5)
+	bound.Owner.Host = "a.example"
+	r.do(bound)
+	foreign := acquire("default", "org/app", ".", "default", "", 4)
+	foreign.Owner.Host = "b.example"
+	if res := r.do(foreign); res.Status != lockcluster.StatusHostConflict {
+		t.Errorf("%s, want a host conflict", res.Status)
+	}
+	if l := state.GetLock(r.mem.View(), "default", foreign.Key.Text()); l.Owner.Host != "" {
+		t.Errorf("the lock took host %s", l.Owner.Host)
+	}
+}
