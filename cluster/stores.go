@@ -77,7 +77,7 @@ func openStores(dir string, c Config, settled bool) (s Stores, closers []io.Clos
 		closers = append(closers, log)
 		s.Log = log
 	}
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(path, snapshotsKept, logger)
+	snapshots, err := openFileSnapshots(path, c)
 	if err != nil {
 		return fail("snapshot store", err)
 	}
