@@ -79,14 +79,18 @@ func (r *Report) String() string {
 // allowed for: tokens may skip, leases may run out, and each unknown request
 // may have happened at any one point after it was sent. Not found then: a
 // request that was answered and left no trace that anybody looked at, whether
-// an unknown transaction or release by pull was applied in part, and a wrong
-// "host conflict" or "conflict".
+// a transaction or a release by pull was applied to all of its records at one
+// moment, whether a transaction's conditions held, and a wrong "host conflict"
+// or "conflict".
 func Check(ops []Op, o Options) (*Report, error) {
 	if o.ViolationsMax == 0 {
 		o.ViolationsMax = 10
 	}
-	c := &checker{Options: o, compared: compared{essential: o.Essential, visible: o.Log == nil}, model: NewModel(), report: &Report{}, touched: map[record]touch{}, unseen: map[*Op]bool{},
-		granted: map[lockcluster.Token]uint64{}, stored: map[write]bool{}}
+	c := &checker{
+		Options: o, compared: compared{essential: o.Essential, visible: o.Log == nil},
+		model: NewModel(), report: &Report{}, touched: map[record]touch{}, origin: map[*Op]*Op{}, guessed: map[record]uint64{},
+		granted: map[lockcluster.Token]uint64{}, stored: map[write]bool{},
+	}
 	c.model.changed = c.touch
 	c.model.Validate = o.Validate
 	c.sortIn(ops)
@@ -150,10 +154,14 @@ type checker struct {
 	index  map[*Op]uint64 // where unknown requests turned out to have happened
 	invoke map[requestKey]time.Duration
 
-	// Without a log only: what is left of the unknown requests (explain.go),
-	// and the transactions whose conditions something unseen may have met.
+	// Without a log only: what is left of the unknown requests and how many
+	// unseen steps may still be taken (explain.go), and the requests that parts
+	// of requests came from (parts.go).
 	left   []*possible
-	hidden int // unseen steps that may still be taken
+	hidden int
+	origin map[*Op]*Op
+	// Records of which it was only told that they are there: by revision.
+	guessed map[record]uint64
 	// What answered requests did: where tokens were granted and documents stored.
 	granted map[lockcluster.Token]uint64
 	stored  map[write]bool
@@ -207,6 +215,9 @@ func (c *checker) violation(rule, text string, ops ...*Op) {
 	}
 	v := Violation{Rule: rule, Text: text}
 	for _, op := range ops {
+		if whole := c.origin[op]; whole != nil {
+			op = whole
+		}
 		if op != nil && !slices.ContainsFunc(v.Ops, func(o Op) bool { return o.Client == op.Client && o.Invoke == op.Invoke }) {
 			v.Ops = append(v.Ops, *op)
 		}
@@ -260,6 +271,18 @@ func recordsOf(op *Op) []record {
 			for _, sub := range r.Requests {
 				walk(sub)
 			}
+		case lockcluster.Import:
+			for _, l := range r.Locks {
+				add(lockcluster.SpaceLock, r.Namespace, l.Key.Text())
+			}
+			for _, l := range r.CommandLocks {
+				add(lockcluster.SpaceCommand, r.Namespace, l.Name)
+			}
+			for _, d := range r.Documents {
+				add(lockcluster.SpaceDocument, r.Namespace, d.Key)
+			}
+		case spared:
+			walk(r.Release)
 		}
 	}
 	if r := op.Read; r != nil && !r.List {

@@ -1,6 +1,7 @@
 package history_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -276,6 +277,34 @@ func TestUnreadableLogs(t *testing.T) {
 		if _, err := history.Check(nil, history.Options{Log: l}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want an error that says %q, got %v", want, err)
 		}
+	}
+}
+
+// TestLargeEntries: the order of hundreds of requests that share one index is
+// found, also where some of them see many locks.
+func TestLargeEntries(t *testing.T) {
+	rnd := testutil.Rand(t)
+	for range 3 {
+		s := newSim(rnd, true, 3)
+		s.keys, s.batch, s.gather = 150, 300, 200
+		for i := range 500 {
+			s.idle = append(s.idle, fmt.Sprintf("more-%d", i))
+		}
+		start := time.Now()
+		s.run(t, 15_000)
+		largest := 0
+		for _, e := range s.log {
+			largest = max(largest, len(e.Commands))
+		}
+		if largest < 100 {
+			t.Fatalf("the largest entry has %d requests", largest)
+		}
+		simulated := time.Since(start)
+		report := mustCheck(t, s.history(), history.Options{})
+		if err := report.Err(); err != nil {
+			t.Fatalf("%s\n%v", report, err)
+		}
+		t.Logf("largest entry %d, simulated in %v, checked in %v: %s", largest, simulated, time.Since(start)-simulated, report)
 	}
 }
 

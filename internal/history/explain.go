@@ -69,6 +69,7 @@ type wish struct {
 	lock     *lockcluster.Lock // of a lock's record; nil: absent
 	command  *lockcluster.CommandLock
 	document *lockcluster.Document
+	anyValue bool // what was stored was not told
 }
 
 // explain brings the model to a state in which what op saw is right, by way of
@@ -76,9 +77,6 @@ type wish struct {
 // out. If it cannot, the model stays as it was.
 func (c *checker) explain(op *Op) bool {
 	before := c.model.mark()
-	if _, ok := op.Request.(lockcluster.Txn); ok {
-		c.unseen[op] = len(c.left) > 0
-	}
 	for _, w := range c.wishes(op) {
 		if !c.fulfil(w, op) {
 			c.model.rollback(before)
@@ -145,13 +143,8 @@ func (c *checker) requestWishes(req lockcluster.Request, res *lockcluster.Result
 		lock(r.Key.Namespace, r.Key.Text())
 	case lockcluster.Release:
 		lock(r.Namespace, r.Text)
-	case lockcluster.ReleaseByPull:
-		for i := range res.Locks {
-			add(wish{record: lockRecord(&res.Locks[i]), lock: &res.Locks[i]})
-		}
-		for _, l := range c.listOf(&Read{Namespace: r.Namespace, Repo: r.Repo, Pull: r.Pull}) {
-			add(wish{record: lockRecord(&l)})
-		}
+	case spared:
+		add(wish{record: record{lockcluster.SpaceLock, name{r.Namespace, r.Text}}})
 	case lockcluster.LockCommand:
 		command(r.Namespace, r.Name)
 	case lockcluster.UnlockCommand:
@@ -169,8 +162,8 @@ func (c *checker) requestWishes(req lockcluster.Request, res *lockcluster.Result
 	case lockcluster.Import:
 		i := 0
 		each := func(sub lockcluster.Request) {
-			if i < len(res.Results) {
-				c.requestWishes(sub, &res.Results[i], add)
+			if i < len(res.Results) { // an import's answers hold no values
+				c.requestWishes(sub, &res.Results[i], func(w wish) { w.anyValue = true; add(w) })
 			}
 			i++
 		}
@@ -237,12 +230,41 @@ func (c *checker) step(actor string, op *Op) bool {
 
 // fulfil makes one wish true.
 func (c *checker) fulfil(w wish, op *Op) bool {
+	if c.guessed[w.record] != 0 && c.correct(w) {
+		return true
+	}
+	ok := false
+	before := c.model.version
 	switch w.record.space {
 	case lockcluster.SpaceLock:
-		return c.fulfilLock(w, op)
+		ok = c.fulfilLock(w, op)
 	case lockcluster.SpaceCommand:
-		return c.fulfilCommand(w, op)
+		ok = c.fulfilCommand(w, op)
 	default:
-		return c.fulfilDocument(w, op)
+		ok = c.fulfilDocument(w, op)
 	}
+	if ok && w.anyValue && c.model.version != before {
+		c.guessed[w.record] = c.model.Revision(w.record.name.ns, w.record.space, w.record.name.key)
+	}
+	return ok
+}
+
+// correct gives a record the value that was told, if the one in the model was a
+// guess: an import had told of the record without its value.
+func (c *checker) correct(w wish) bool {
+	n := w.record.name
+	if w.anyValue || c.guessed[w.record] != c.model.Revision(n.ns, w.record.space, n.key) {
+		return false
+	}
+	switch {
+	case w.lock != nil && w.lock.Revision == c.guessed[w.record]:
+		c.model.setLock(n, w.lock)
+	case w.command != nil && w.command.Revision == c.guessed[w.record]:
+		c.model.setCommand(n, w.command)
+	case w.document != nil && w.document.Revision == c.guessed[w.record]:
+		c.model.setDocument(n, w.document)
+	default:
+		return false
+	}
+	return true
 }

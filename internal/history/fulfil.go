@@ -9,11 +9,18 @@ import (
 func (c *checker) fulfilLock(w wish, op *Op) bool {
 	n, want := w.record.name, w.lock
 	have, last := c.model.Lock(n.ns, n.key), c.touched[w.record].index
-	is := func() bool { return DiffLock(c.lock(want), c.lock(c.model.Lock(n.ns, n.key))) == "" }
+	differ := func(got *lockcluster.Lock) bool {
+		if w.anyValue && got != nil && want != nil {
+			v := *got
+			v.Value, got = want.Value, &v
+		}
+		return DiffLock(c.lock(want), c.lock(got)) != ""
+	}
+	is := func() bool { return !differ(c.model.Lock(n.ns, n.key)) }
 	if is() {
 		return true
 	}
-	renewed := want != nil && have != nil && want.Token == have.Token && want.Owner == have.Owner
+	renewed := want != nil && have != nil && want.Token == have.Token && want.Owner.Same(have.Owner)
 	if have != nil && !renewed && !c.releasedUnseen(have, op) {
 		return false
 	}
@@ -39,7 +46,7 @@ func (c *checker) fulfilLock(w wish, op *Op) bool {
 				return false
 			}
 			got.Token = want.Token
-			if DiffLock(c.lock(want), c.lock(got)) != "" {
+			if differ(got) {
 				return false
 			}
 			c.model.setLock(n, got)
@@ -103,7 +110,11 @@ func (c *checker) releasedUnseen(have *lockcluster.Lock, op *Op) bool {
 func (c *checker) fulfilCommand(w wish, op *Op) bool {
 	n, want, last := w.record.name, w.command, c.touched[w.record].index
 	is := func() bool {
-		return DiffCommandLock(c.commandLock(want), c.commandLock(c.model.CommandLock(n.ns, n.key))) == ""
+		got := c.model.CommandLock(n.ns, n.key)
+		if w.anyValue && got != nil && want != nil {
+			got.Value = want.Value
+		}
+		return DiffCommandLock(c.commandLock(want), c.commandLock(got)) == ""
 	}
 	if is() {
 		return true
@@ -152,7 +163,13 @@ func (c *checker) fulfilCommand(w wish, op *Op) bool {
 // document's TTL may have run out before.
 func (c *checker) fulfilDocument(w wish, op *Op) bool {
 	n, want, last := w.record.name, w.document, c.touched[w.record].index
-	is := func() bool { return DiffDocument(c.document(want), c.document(c.model.Document(n.ns, n.key))) == "" }
+	is := func() bool {
+		got := c.model.Document(n.ns, n.key)
+		if w.anyValue && got != nil && want != nil {
+			got.Value = want.Value
+		}
+		return DiffDocument(c.document(want), c.document(got)) == ""
+	}
 	if is() {
 		return true
 	}

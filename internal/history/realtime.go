@@ -88,7 +88,7 @@ func (c *checker) tokens() {
 		switch {
 		case !ok:
 			grants[t] = g
-		case old.record != g.record || old.owner != g.owner || old.index != 0 && g.index != 0 && old.index != g.index:
+		case old.record != g.record || !old.owner.Same(g.owner) || old.index != 0 && g.index != 0 && old.index != g.index:
 			c.violation("token", fmt.Sprintf("token %s was given twice", t), old.op, g.op)
 		case old.index == 0:
 			grants[t] = g
@@ -115,14 +115,15 @@ func (c *checker) tokens() {
 
 // eachGrant calls see for each lock that an operation shows. The index of a
 // lock that was not just granted is its revision, which is the grant's only if
-// the lock cannot be renewed.
+// the lock cannot have changed since: leases are renewed, and a pull lock may
+// have learnt its host.
 func eachGrant(op *Op, see func(lockcluster.Token, grant)) {
 	lock := func(l *lockcluster.Lock, granted uint64) {
 		if l == nil {
 			return
 		}
 		index := granted
-		if index == 0 && l.Kind != lockcluster.KindLeased {
+		if index == 0 && l.Kind != lockcluster.KindLeased && l.Owner.Host == "" {
 			index = l.Revision
 		}
 		see(l.Token, grant{record{lockcluster.SpaceLock, name{l.Key.Namespace, l.Key.Text()}}, l.Owner, index, op, granted != 0})

@@ -18,7 +18,7 @@ func TestRegistersOfRightHistories(t *testing.T) {
 	rnd := testutil.Rand(t)
 	for round := range 60 {
 		s := newSim(rnd, round%2 == 0, []int{0, 10, 30}[round%3])
-		s.leases = false
+		s.leases, s.many = false, false
 		s.run(t, 300)
 		ops := history.Registers(s.history())
 		report := history.CheckRegisters(ops, perKey)
@@ -193,7 +193,7 @@ func TestRegistersSeeDoubleGrants(t *testing.T) {
 	planted, missed := 0, 0
 	for range 40 {
 		s := newSim(rnd, false, 0)
-		s.leases = false
+		s.leases, s.many = false, false
 		s.run(t, 300)
 		ops := s.history()
 		if !mutants[0].plant(rnd, ops) {

@@ -33,11 +33,15 @@ type sim struct {
 	seq     map[string]uint64
 	ids     bool // clients give request ids
 	leases  bool // owners with leases take part
+	many    bool // transactions and imports too
+	keys    int  // locks and documents there are
+	batch   int  // most requests in one entry
+	gather  int  // requests that must wait before there is an entry
 	losses  int  // of 100 answers, how many get lost
 }
 
 func newSim(rnd *rand.Rand, ids bool, losses int) *sim {
-	s := &sim{rnd: rnd, fsm: fsm.New(fsm.Hooks{}), index: 2, seq: map[string]uint64{}, ids: ids, leases: true, losses: losses}
+	s := &sim{rnd: rnd, fsm: fsm.New(fsm.Hooks{}), index: 2, seq: map[string]uint64{}, ids: ids, leases: true, many: true, losses: losses, keys: 4, batch: 4}
 	for i := range 6 {
 		s.idle = append(s.idle, fmt.Sprintf("client-%d", i))
 	}
@@ -53,7 +57,9 @@ func (s *sim) run(tb testing.TB, n int) {
 		case 0, 1, 2:
 			s.send()
 		case 3:
-			s.entry(tb)
+			if len(s.waiting) >= s.gather {
+				s.entry(tb)
+			}
 		case 4, 5:
 			s.answer()
 		case 6:
@@ -120,12 +126,23 @@ func (s *sim) read() *history.Read {
 }
 
 func (s *sim) key() lockcluster.Key {
-	return lockcluster.Key{Namespace: "default", Repo: "org/app", Path: ".", Workspace: "default", Project: fmt.Sprint(s.rnd.IntN(4))}
+	return lockcluster.Key{Namespace: "default", Repo: "org/app", Path: ".", Workspace: "default", Project: fmt.Sprint(s.rnd.IntN(s.keys))}
 }
 
 func (s *sim) request() lockcluster.Request {
 	pull := lockcluster.Owner{Repo: "org/app", Pull: 1 + s.rnd.IntN(3)}
-	switch n := s.rnd.IntN(20); {
+	switch n := s.rnd.IntN(24); {
+	case n >= 22 && s.many:
+		return lockcluster.Import{
+			Namespace: "default", Locks: []lockcluster.Acquire{{Key: s.key(), Owner: pull}, {Key: s.key(), Owner: pull}},
+			Documents: []lockcluster.PutDocument{{Namespace: "default", Key: s.key().Project, Value: []byte(fmt.Sprint(s.now))}},
+		}
+	case n >= 20 && s.many:
+		return lockcluster.Txn{Namespace: "default", Requests: []lockcluster.Request{
+			lockcluster.Release{Namespace: "default", Text: s.key().Text()},
+			lockcluster.Acquire{Key: s.key(), Owner: pull},
+			lockcluster.PutDocument{Namespace: "default", Key: s.key().Project, Value: []byte(fmt.Sprint(s.now))},
+		}}
 	case n < 7:
 		return lockcluster.Acquire{Key: s.key(), Owner: pull, User: "jane", Value: []byte(fmt.Sprint(s.now))}
 	case n < 9 && s.leases:
@@ -158,7 +175,7 @@ func (s *sim) request() lockcluster.Request {
 func (s *sim) entry(tb testing.TB) {
 	tb.Helper()
 	var batch []*history.Op
-	for range min(1+s.rnd.IntN(4), len(s.waiting)) {
+	for range min(1+s.rnd.IntN(s.batch), len(s.waiting)) {
 		batch = append(batch, take(s, &s.waiting))
 	}
 	if len(batch) > 0 {
