@@ -1,10 +1,12 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -20,6 +22,34 @@ func (c *Client) Status(ctx context.Context, local bool) (ClusterStatus, error) 
 		return ClusterStatus{}, err
 	}
 	return statusFromPB(out), nil
+}
+
+// leaderStatusTimeout bounds the question to a leader whom another node names.
+const leaderStatusTimeout = 3 * time.Second
+
+// LeaderStatus is [Client.Status] as the leader sees it. If no node leads, or
+// the leader cannot be asked, it is what another node sees: NodeID then differs
+// from Leader.
+func (c *Client) LeaderStatus(ctx context.Context) (ClusterStatus, error) {
+	s, err := c.Status(ctx, false)
+	if err != nil || s.Leader == "" || s.NodeID == s.Leader {
+		return s, err
+	}
+	addr := s.LeaderGRPCAddr
+	for _, m := range s.Members {
+		if m.ID == s.Leader {
+			addr = cmp.Or(addr, m.GRPCAddr)
+		}
+	}
+	if addr == "" || c.pool.learn(addr) == nil {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderStatusTimeout)
+	defer cancel()
+	if of, err := c.Status(ctx, false); err == nil && of.NodeID == of.Leader {
+		return of, nil
+	}
+	return s, nil
 }
 
 // AddMember adds a node as a non-voter; it becomes a voter when it has caught

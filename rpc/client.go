@@ -21,8 +21,12 @@ type ClientConfig struct {
 	// Endpoints are gRPC addresses (host:port) of nodes, one or more. The client
 	// follows the leader to addresses that are not among them.
 	Endpoints []string
-	// Timeout is the deadline of a call whose context has none (10 s).
+	// Timeout is the deadline of a call whose context has none (10 s). Streams
+	// (listings, backups) may take longer as long as they go on.
 	Timeout time.Duration
+	// RefusedTimeout, if not 0, ends a call early for which nothing listens at any
+	// endpoint.
+	RefusedTimeout time.Duration
 	// TryTimeout is how long one try may take before another node is asked
 	// (2 s); it doubles with each try of a call.
 	TryTimeout time.Duration

@@ -218,3 +218,24 @@ func (e *changeUnknownError) Error() string {
 }
 
 func (e *changeUnknownError) Unwrap() []error { return []error{lockcluster.ErrOutcomeUnknown, e.err} }
+
+// UnansweredError says that a client gave up on a call after several tries. It
+// matches what the last try said, and [context.DeadlineExceeded] or
+// [context.Canceled].
+type UnansweredError struct {
+	Endpoints []string // as configured
+	Reached   bool     // at least one node could be connected to
+	NoLeader  bool     // at least one node said that there is no leader
+	Tries     int
+	Err       error // what the last try said
+
+	why error
+}
+
+// Error says why, and the last try's error.
+func (e *UnansweredError) Error() string {
+	return fmt.Sprintf("%v (after %d tries: %v)", e.why, e.Tries, e.Err)
+}
+
+// Unwrap returns why the client gave up, and the last try's error.
+func (e *UnansweredError) Unwrap() []error { return []error{e.why, e.Err} }

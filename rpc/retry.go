@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -41,7 +42,7 @@ const (
 
 // call makes a unary call, with retries.
 func (c *Client) call(ctx context.Context, kind callKind, method string, in, out proto.Message) error {
-	return c.retry(ctx, kind, c.cfg.Timeout, c.cfg.TryTimeout, func(ctx context.Context, e *endpoint, cc *grpc.ClientConn) error {
+	return c.retry(ctx, kind, limits{total: c.cfg.Timeout, try: c.cfg.TryTimeout}, func(ctx context.Context, e *endpoint, cc *grpc.ClientConn) error {
 		if kind == kindAnyNode || kind == kindChange {
 			return cc.Invoke(ctx, method, in, out)
 		}
@@ -61,21 +62,35 @@ func (c *Client) call(ctx context.Context, kind callKind, method string, in, out
 // try is one attempt of a call on one connection.
 type try func(ctx context.Context, e *endpoint, cc *grpc.ClientConn) error
 
-// retry runs f until it succeeds, its error is final, or ctx ends. A ctx
-// without a deadline gets timeout. The first try may take tryTimeout, later
-// ones longer; 0 leaves that to f.
-func (c *Client) retry(ctx context.Context, kind callKind, timeout, tryTimeout time.Duration, f try) error {
+// limits are how patient a call is.
+type limits struct {
+	total time.Duration // the deadline of a ctx that has none
+	try   time.Duration // of the first try, later ones may take longer; 0 leaves that to the try
+	// idle ends a call without a deadline of its own when nothing was heard for
+	// so long; 0: never. A try that takes longer than silent was answered.
+	idle, silent time.Duration
+}
+
+// retry runs f until it succeeds, its error is final, or it is at its limits.
+func (c *Client) retry(ctx context.Context, kind callKind, l limits, f try) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
+		ctx, cancel = context.WithTimeout(ctx, l.total)
 		defer cancel()
+	} else {
+		l.idle = 0
 	}
-	var t tries
+	t := tries{began: time.Now()}
+	heard := t.began
 	for {
 		e := c.pool.pick(t.last)
-		err := c.once(ctx, e, tryTimeout<<min(t.count, 4), f)
+		begun := time.Now()
+		err := c.once(ctx, e, l.try<<min(t.count, 4), f)
 		if err == nil {
 			return nil
+		}
+		if time.Since(begun) > l.silent {
+			heard = time.Now()
 		}
 		v := judge(err)
 		t.unknown = t.unknown || v == verdictUnknown
@@ -86,10 +101,16 @@ func (c *Client) retry(ctx context.Context, kind callKind, timeout, tryTimeout t
 		}
 		pause := c.afterFailure(&t)
 		t.count++
-		if !sleep(ctx, pause) {
-			t.err = fmt.Errorf("%w (after %d tries: %w)", ctx.Err(), t.count, t.err)
-			return t.final(kind)
+		t.note()
+		switch {
+		case c.allRefuse(&t), l.idle > 0 && time.Since(heard)+pause >= l.idle:
+			t.err = t.unanswered(c, context.DeadlineExceeded)
+		case !sleep(ctx, pause):
+			t.err = t.unanswered(c, ctx.Err())
+		default:
+			continue
 		}
+		return t.final(kind)
 	}
 }
 
@@ -100,6 +121,39 @@ type tries struct {
 	unknown bool
 	last    *endpoint // who failed
 	err     error
+	began   time.Time
+
+	reached  bool // a node was connected to
+	leadless bool // a node said that there is no leader
+	// refused are the nodes whose machine says that nothing listens there.
+	refused map[*endpoint]bool
+}
+
+// note keeps what the last try's error tells.
+func (t *tries) note() {
+	var unreachable *unreachableError
+	switch {
+	case !errors.As(t.err, &unreachable):
+		t.reached = true
+		t.leadless = t.leadless || errors.Is(t.err, lockcluster.ErrNoLeader)
+	case errors.Is(t.err, syscall.ECONNREFUSED):
+		if t.refused == nil {
+			t.refused = map[*endpoint]bool{}
+		}
+		t.refused[t.last] = true
+	default:
+		delete(t.refused, t.last)
+	}
+}
+
+// allRefuse reports whether it is useless to wait: nothing listens at any
+// endpoint, and that for a while.
+func (c *Client) allRefuse(t *tries) bool {
+	return c.cfg.RefusedTimeout > 0 && !t.reached && len(t.refused) == len(c.pool.endpoints) && time.Since(t.began) >= c.cfg.RefusedTimeout
+}
+
+func (t *tries) unanswered(c *Client, why error) error {
+	return &UnansweredError{Endpoints: c.cfg.Endpoints, Reached: t.reached, NoLeader: t.leadless, Tries: t.count, Err: t.err, why: why}
 }
 
 // final is the error of the whole call.

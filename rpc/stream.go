@@ -23,12 +23,14 @@ func (w *watch) end()   { w.timer.Stop() }
 type streamTry func(ctx context.Context, cc *grpc.ClientConn, w *watch) error
 
 // stream runs f with retries, as long as again says that another try may still
-// be begun.
+// be begun. Without a deadline it may take as long as it goes on.
 func (c *Client) stream(ctx context.Context, kind callKind, again func() bool, f streamTry) error {
-	return c.retry(ctx, kind, streamTimeout, 0, func(ctx context.Context, _ *endpoint, cc *grpc.ClientConn) error {
+	silent := min(c.cfg.TryTimeout, c.cfg.Timeout)
+	l := limits{total: streamTimeout, idle: c.cfg.Timeout, silent: silent + connectTimeout + pauseMax}
+	return c.retry(ctx, kind, l, func(ctx context.Context, _ *endpoint, cc *grpc.ClientConn) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		w := &watch{limit: c.cfg.TryTimeout}
+		w := &watch{limit: silent}
 		w.timer = time.AfterFunc(w.limit, func() { cancel(errSilent) })
 		defer w.end()
 		err := f(ctx, cc, w)

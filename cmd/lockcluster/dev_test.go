@@ -198,7 +198,7 @@ func TestClusterCommands(t *testing.T) {
 	d.do(t, "locks", "release", key, "--pull", "1").want(t, 0, "released")
 	d.do(t, "cluster", "snapshot", "restore", file).want(t, 2, "--yes")
 	d.do(t, "locks", "get", key).want(t, 1, "is not locked")
-	d.do(t, "cluster", "snapshot", "restore", file, "--yes").want(t, 0, "restored 1 locks")
+	d.do(t, "cluster", "snapshot", "restore", file, "--yes").want(t, 0, "restored 1 lock,")
 	d.do(t, "locks", "get", key).want(t, 0, "1:1")
 	d.do(t, "locks", "acquire", "acme/infra/net/default/", "--pull", "1").want(t, 0, "token 2:")
 

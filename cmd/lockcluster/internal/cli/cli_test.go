@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -131,11 +133,37 @@ func TestWithoutCluster(t *testing.T) {
 	}
 }
 
-// A cluster that cannot be reached is a failure with the reason, within the
-// time that was given.
+// Without any node every command fails in words within the time that was given,
+// and early if nothing listens at any address.
 func TestUnreachable(t *testing.T) {
-	code, _, diagnostics := command(t, nil, "cluster", "status", "--endpoints", "127.0.0.1:1", "--timeout", "300ms")
-	if code != 1 || !strings.Contains(diagnostics, "127.0.0.1:1") {
-		t.Errorf("exit code %d, %s", code, diagnostics)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	file := filepath.Join(t.TempDir(), "backup")
+	source := "boltdb:" + filepath.Join("..", "..", "..", "..", "migration", "testdata", "atlantis-0.47.1.db")
+	for _, line := range []string{
+		"cluster status", "cluster members", "locks list", "locks get a/b/./d/", "locks acquire a/b/./d/ --pull 1",
+		"cluster snapshot save " + file, "import --quarantine= --from " + source, "cluster add n4 127.0.0.1:1",
+	} {
+		for _, endpoint := range []string{"127.0.0.1:1", silent.Addr().String()} {
+			t.Run(line+" "+endpoint, func(t *testing.T) {
+				t.Parallel()
+				begin := time.Now()
+				code, _, diagnostics := command(t, nil, append(strings.Fields(line), "--endpoints", endpoint, "--timeout", "300ms")...)
+				if code != 1 || !strings.Contains(diagnostics, "no node answers at "+endpoint+": is the cluster running?") {
+					t.Errorf("exit code %d, %s", code, diagnostics)
+				}
+				if d := time.Since(begin); d > 20*time.Second {
+					t.Errorf("gave up after %v", d)
+				}
+			})
+		}
+	}
+	begin := time.Now()
+	code, _, diagnostics := command(t, nil, "locks", "list", "--endpoints", "127.0.0.1:1,127.0.0.1:2", "--timeout", "10m")
+	if d := time.Since(begin); code != 1 || d > time.Minute {
+		t.Errorf("exit code %d after %v: %s", code, d, diagnostics)
 	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,7 +15,12 @@ import (
 	"github.com/lockcluster/lockcluster/rpc"
 )
 
-const clientTimeout = 10 * time.Second
+const (
+	clientTimeout = 10 * time.Second
+	// refusedTimeout is how long to wait for a cluster of which no node runs: one
+	// that is just being started is found.
+	refusedTimeout = 3 * time.Second
+)
 
 // Environment variables of the client commands; a flag wins over them.
 const (
@@ -27,16 +33,16 @@ type clientFlags struct {
 	endpoints []string
 	timeout   time.Duration
 	set       func(name string) bool
-	// long marks a command whose answer may take its time, a listing for
-	// example: only a timeout that the user gives ends it. A node that says
-	// nothing is given up on in any case.
+	fromEnv   bool // the endpoints
+	// long marks a command that may take its time, a listing for example: the
+	// timeout is then for the time without any progress.
 	long bool
 }
 
 func (a *app) addClientFlags(fs *pflag.FlagSet, f *clientFlags) {
 	fs.StringSliceVar(&f.endpoints, "endpoints", dev.GRPCAddrs(devBasePort, devNodes),
 		"gRPC `addresses` of nodes; one is enough ("+endpointsEnv+")")
-	fs.DurationVar(&f.timeout, "timeout", clientTimeout, "how long to wait for the cluster ("+timeoutEnv+")")
+	fs.DurationVar(&f.timeout, "timeout", clientTimeout, "how long to wait for an answer ("+timeoutEnv+")")
 	f.set = fs.Changed
 }
 
@@ -47,16 +53,16 @@ func (f *clientFlags) complete(environ []string) error {
 		switch {
 		case text == "":
 		case name == endpointsEnv && !f.set("endpoints"):
+			f.fromEnv = true
 			f.endpoints = strings.Split(text, ",")
 		case name == timeoutEnv && !f.set("timeout"):
 			d, err := time.ParseDuration(text)
 			if err != nil {
 				return usagef("%s=%q: want a duration, for example 10s", timeoutEnv, text)
 			}
-			f.timeout, f.long = d, false
+			f.timeout = d
 		}
 	}
-	f.long = f.long && !f.set("timeout")
 	if f.timeout <= 0 {
 		return usagef("--timeout %s: give a time above 0", f.timeout)
 	}
@@ -77,7 +83,7 @@ func (a *app) dial(ctx context.Context, f *clientFlags) (*client, error) {
 	if err := f.complete(a.environ); err != nil {
 		return nil, err
 	}
-	c, err := rpc.Dial(ctx, rpc.ClientConfig{Endpoints: f.endpoints, Timeout: f.timeout})
+	c, err := rpc.Dial(ctx, rpc.ClientConfig{Endpoints: f.endpoints, Timeout: f.timeout, RefusedTimeout: refusedTimeout})
 	if err != nil {
 		return nil, usagef("--endpoints: %w", err)
 	}
@@ -96,11 +102,11 @@ func (a *app) withClient(f *clientFlags, run func(ctx context.Context, c *client
 		}
 		defer func() { _ = c.Close() }()
 		if f.long {
-			return run(ctx, c, words)
+			return f.explain(ctx, c, run(ctx, c, words))
 		}
-		ctx, cancel := context.WithTimeout(ctx, f.timeout)
+		limited, cancel := context.WithTimeout(ctx, f.timeout)
 		defer cancel()
-		return run(ctx, c, words)
+		return f.explain(ctx, c, run(limited, c, words))
 	}
 }
 
@@ -118,3 +124,48 @@ func (c *client) needLock(ctx context.Context, namespace, text string) (*lockclu
 	}
 	return lock, nil
 }
+
+// diagnoseTimeout is how long to ask why a call was not answered.
+const diagnoseTimeout = 2 * time.Second
+
+// explain says in words what it means that a call was not answered.
+func (f *clientFlags) explain(ctx context.Context, c *client, err error) error {
+	var unanswered *rpc.UnansweredError
+	if !errors.As(err, &unanswered) || ctx.Err() != nil {
+		return err
+	}
+	text := ""
+	switch {
+	case !unanswered.Reached:
+		text = "no node answers at " + strings.Join(f.endpoints, ", ")
+		if !f.set("endpoints") && !f.fromEnv {
+			text += " (the addresses of lockcluster dev, as none were given)"
+		}
+		text += ": is the cluster running? Start one with 'lockcluster dev', or name its nodes with --endpoints (" + endpointsEnv + ")"
+	case unanswered.NoLeader || leaderless(ctx, c):
+		text = "the nodes answer, but there is no leader: too few voters reach each other; see 'lockcluster cluster status'"
+	default:
+		return err
+	}
+	if errors.Is(err, lockcluster.ErrOutcomeUnknown) {
+		text += "; whether the change was made is not known: look before you repeat it"
+	}
+	return &explainedError{text, err}
+}
+
+// leaderless asks any node whether it knows of no leader.
+func leaderless(ctx context.Context, c *client) bool {
+	ctx, cancel := context.WithTimeout(ctx, diagnoseTimeout)
+	defer cancel()
+	s, err := c.Status(ctx, true)
+	return err == nil && s.Leader == ""
+}
+
+// explainedError has a text for a person instead of its cause's.
+type explainedError struct {
+	text string
+	err  error
+}
+
+func (e *explainedError) Error() string { return e.text }
+func (e *explainedError) Unwrap() error { return e.err }

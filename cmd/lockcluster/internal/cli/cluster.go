@@ -24,11 +24,12 @@ func (a *app) clusterStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show who leads and how every node is",
-		Long: `status asks one node how the cluster is, and that node asks all others. Without a
-leader it shows what there is, and the exit code is 1.`,
+		Long: `status shows the cluster as the leader sees it, which asks all other nodes.
+Without a leader, or if it does not answer, it shows what another node sees and
+says so; without a leader the exit code is 1.`,
 		Args: args(cobra.NoArgs),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
-			s, err := c.Status(ctx, false)
+			s, err := c.status(ctx)
 			if err != nil {
 				return err
 			}
@@ -45,15 +46,41 @@ leader it shows what there is, and the exit code is 1.`,
 	return cmd
 }
 
+// statusView is the cluster's status with whose view it is; the JSON names are
+// a contract.
+type statusView struct {
+	rpc.ClusterStatus
+	FromLeader bool   `json:"from_leader"`
+	Note       string `json:"note,omitempty"` // why it may not be what the cluster has
+}
+
+// status asks the leader how the cluster is, another node if there is none.
+func (c *client) status(ctx context.Context) (statusView, error) {
+	s, err := c.LeaderStatus(ctx)
+	v := statusView{ClusterStatus: s, FromLeader: s.Leader != "" && s.NodeID == s.Leader}
+	switch {
+	case err != nil || v.FromLeader:
+	case s.Leader == "":
+		v.Note = fmt.Sprintf("as seen by %s, which has no leader", s.NodeID)
+	default:
+		v.Note = fmt.Sprintf("as seen by %s, which may be catching up: the leader %s does not answer", s.NodeID, s.Leader)
+	}
+	return v, err
+}
+
 // statusTable writes the cluster's status for a person.
-func statusTable(w io.Writer, s rpc.ClusterStatus) error {
+func statusTable(w io.Writer, s statusView) error {
 	leader := s.Leader
 	if leader == "" {
 		leader = "none"
 	}
 	say(w, "leader %s · term %d · commit index %d · mode %s · active system %s · epoch %d\n",
 		visible(leader), s.Term, s.CommitIndex, visible(s.Mode), visible(s.ActiveSystem), s.Epoch)
-	say(w, "%d locks · %d command locks · %d documents\n\n", s.Locks, s.CommandLocks, s.Documents)
+	say(w, "%s\n", counts(s.Locks, s.CommandLocks, s.Documents, " · ", " · "))
+	if s.Note != "" {
+		say(w, "%s\n", visible(s.Note))
+	}
+	say(w, "\n")
 	t := newTable(w, "NODE", "ROLE", "SUFFRAGE", "REACHABLE", "APPLIED", "STATE HASH", "RAFT")
 	for _, m := range s.Members {
 		reachable := "yes"
@@ -72,6 +99,19 @@ func statusTable(w io.Writer, s rpc.ClusterStatus) error {
 	return t.flush()
 }
 
+// counts names how many there are of each.
+func counts(locks, commandLocks, documents uint64, comma, and string) string {
+	return number(locks, "lock") + comma + number(commandLocks, "command lock") + and + number(documents, "document")
+}
+
+// number puts a number before its noun.
+func number[N int | uint64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func (a *app) clusterMembersCommand() *cobra.Command {
 	var where clientFlags
 	cmd := &cobra.Command{
@@ -79,7 +119,7 @@ func (a *app) clusterMembersCommand() *cobra.Command {
 		Short: "List the nodes with all their addresses",
 		Args:  args(cobra.NoArgs),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
-			s, err := c.Status(ctx, false)
+			s, err := c.LeaderStatus(ctx)
 			if err != nil {
 				return err
 			}
@@ -102,8 +142,10 @@ func (a *app) clusterAddCommand() *cobra.Command {
 		Use:   "add ID HOST:PORT",
 		Short: "Add a node",
 		Long: `add makes a node a member, by its id and its raft address. It begins as a
-non-voter and becomes a voter by itself when it has caught up. Start the node
-with an empty data directory and --join; that alone does the same.
+non-voter and becomes a voter by itself when it has caught up.
+
+It is not needed before "lockcluster server --join", which does the same: use
+--join alone, with an empty data directory.
 
 A node id is used once: a node that lost its disk comes back under a new id.`,
 		Example: "  lockcluster cluster add n4 10.0.0.4:7000",
@@ -145,9 +187,10 @@ id cannot come back. Refused when the rest would have no reachable majority.`,
 func (a *app) clusterTransferCommand() *cobra.Command {
 	var where clientFlags
 	cmd := &cobra.Command{
-		Use:     "transfer-leader [ID]",
-		Short:   "Hand leadership to another voter",
-		Long:    "transfer-leader hands leadership to the given voter, or to the one that is furthest, and answers when that one leads.",
+		Use:   "transfer-leader [ID]",
+		Short: "Hand leadership to another voter",
+		Long: `transfer-leader hands leadership to the given voter, or to the one that is
+furthest ahead, and answers when that one leads.`,
 		Example: "  lockcluster cluster transfer-leader n2",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {

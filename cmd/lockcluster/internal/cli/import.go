@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,13 +72,13 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	ctx, cancel := interruptible(ctx)
 	defer cancel()
 	var doer migration.Doer
+	var c *client
 	if !f.dryRun {
-		c, err := a.dial(ctx, &f.client)
-		if err != nil {
+		if c, err = a.dial(ctx, &f.client); err != nil {
 			return err
 		}
 		defer func() { _ = c.Close() }()
-		doer = c
+		doer = &patientDoer{c, f.client.timeout}
 	}
 	bar := newProgress(a.Err)
 	report, err := migration.ImportBolt(ctx, doer, migration.BoltImport{
@@ -96,12 +97,38 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("the import stopped before its end; repeat it to go on: %w", err)
+		return fmt.Errorf("the import stopped before its end; repeat it to go on: %w", f.client.explain(ctx, c, err))
 	case !report.Complete():
 		return silent(exitRefused)
 	}
 	return nil
 }
+
+// patientDoer gives every batch of an import the same time.
+type patientDoer struct {
+	client  *client
+	timeout time.Duration
+}
+
+// Do implements [migration.Doer].
+func (d *patientDoer) Do(ctx context.Context, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	result, err := d.client.Do(ctx, id, req)
+	if err != nil {
+		err = &finalError{err}
+	}
+	return result, err
+}
+
+// finalError hides what would make an import try again: the client has done
+// that for as long as the user wants to wait.
+type finalError struct{ err error }
+
+func (e *finalError) Error() string { return e.err.Error() }
+
+// As finds the cause's types; there is no Unwrap, so that no sentinel matches.
+func (e *finalError) As(target any) bool { return errors.As(e.err, target) }
 
 // leftOver counts the entries of a report whose bytes went into quarantine.
 func leftOver(r *migration.Report) int { return len(r.Quarantined) + len(r.Conflicts) }

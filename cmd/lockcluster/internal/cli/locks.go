@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -79,12 +80,22 @@ func (a *app) locksListCommand() *cobra.Command {
 // printList writes locks as they arrive: there may be a million.
 func (a *app) printList(locks iter.Seq2[*lockcluster.Lock, error]) error {
 	if !a.json() {
-		t := newTable(a.Out, lockColumns...)
+		t, empty := newTable(a.Out), true
 		for l, err := range locks {
-			if err != nil {
+			switch {
+			case err != nil && empty:
+				return err
+			case err != nil:
 				return errors.Join(t.flush(), fmt.Errorf("the list is not complete: %w", err))
+			case empty:
+				t.row(slices.Clone(lockColumns)...)
+				empty = false
 			}
 			t.row(viewOf(l).cells()...)
+		}
+		if empty {
+			_, err := fmt.Fprintln(a.Out, "no locks")
+			return err
 		}
 		return t.flush()
 	}

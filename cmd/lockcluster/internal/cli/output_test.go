@@ -76,6 +76,12 @@ func TestListEnds(t *testing.T) {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 	out.Reset()
+	a.output = outputTable
+	if err := a.printList(sequence(nil, nil)); err != nil || out.String() != "no locks\n" {
+		t.Errorf("got %q, %v", out.String(), err)
+	}
+	a.output = outputJSON
+	out.Reset()
 	broken := errors.New("broken")
 	if err := a.printList(sequence(samples(), broken)); !errors.Is(err, broken) || json.Valid(out.Bytes()) {
 		t.Errorf("got %v and %s", err, out.String())
@@ -85,14 +91,14 @@ func TestListEnds(t *testing.T) {
 // The cluster's status and an import's report are shown as they always were.
 func TestTables(t *testing.T) {
 	var out bytes.Buffer
-	if err := statusTable(&out, rpc.ClusterStatus{
-		Leader: "n1", Term: 3, CommitIndex: 17, Mode: "enhanced", ActiveSystem: "enhanced", Epoch: 2, Locks: 121, CommandLocks: 1, Documents: 33,
+	if err := statusTable(&out, statusView{Note: "as seen by n3, which may be catching up", ClusterStatus: rpc.ClusterStatus{
+		Leader: "n1", Term: 3, CommitIndex: 17, Mode: "enhanced", ActiveSystem: "enhanced", Epoch: 2, Locks: 121, CommandLocks: 2, Documents: 1,
 		Members: []rpc.MemberStatus{
 			{ID: "n1", Address: "10.0.0.1:7000", Role: "leader", Suffrage: "voter", Reachable: true, AppliedIndex: 17, StateHash: "bf4dc7474f5512345678"},
 			{ID: "n2", Address: "10.0.0.2:7000", Suffrage: "voter", Problem: "no answer"},
 			{ID: "n3", Address: "10.0.0.3:7000", Role: "follower", Suffrage: "non-voter", Reachable: true, AppliedIndex: 16, StateHash: "bf"},
 		},
-	}); err != nil {
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "status.txt", out.String())

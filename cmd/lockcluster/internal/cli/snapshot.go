@@ -195,13 +195,17 @@ func (a *app) restore(ctx context.Context, c *client, path string, yes bool) err
 		return err
 	}
 	if !yes {
-		s, err := c.Status(ctx, false)
+		s, err := c.status(ctx)
 		if err != nil {
 			return err
 		}
-		say(a.Err, "The cluster has %d locks, %d command locks and %d documents at log index %d.\n"+
-			"All of them will be replaced by the backup's %d locks, %d command locks and %d documents of log index %d.\n",
-			s.Locks, s.CommandLocks, s.Documents, s.CommitIndex, b.Locks, b.CommandLocks, b.Documents, b.Index)
+		note := ""
+		if s.Note != "" {
+			note = " (" + visible(s.Note) + ")"
+		}
+		say(a.Err, "The cluster has %s at log index %d%s.\nAll of it will be replaced by the backup's %s of log index %d.\n",
+			counts(s.Locks, s.CommandLocks, s.Documents, ", ", " and "), s.CommitIndex, note,
+			counts(b.Locks, b.CommandLocks, b.Documents, ", ", " and "), b.Index)
 		if err := a.confirm(); err != nil {
 			return err
 		}
@@ -216,8 +220,8 @@ func (a *app) restore(ctx context.Context, c *client, path string, yes bool) err
 		return fmt.Errorf("restore: %w", err)
 	}
 	return a.print(info, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "restored %d locks, %d command locks and %d documents at log index %d; new fencing tokens begin with %d:\n",
-			b.Locks, b.CommandLocks, b.Documents, info.Index, info.Epoch)
+		_, err := fmt.Fprintf(w, "restored %s at log index %d; new fencing tokens begin with %d:\n",
+			counts(b.Locks, b.CommandLocks, b.Documents, ", ", " and "), info.Index, info.Epoch)
 		return err
 	})
 }
