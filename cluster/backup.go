@@ -42,8 +42,10 @@ func InspectSnapshot(r io.Reader) (fsm.SnapshotInfo, error) { return fsm.Inspect
 // RestoreSnapshot replaces the state of the whole cluster by a backup. It is
 // for disasters: what was changed since the backup is lost. The backup is read
 // and verified before anything changes; requests are refused while it runs.
-// The epoch of the fencing tokens is raised, so that tokens granted since the
-// backup are older than all new ones. Only the leader can.
+// The epoch of the fencing tokens is raised in the restored state itself, so
+// that tokens granted since the backup are older than all new ones whatever
+// happens next. If it fails half-way, either the old state goes on or the
+// restored one with its new epoch. Only the leader can.
 func (n *Node) RestoreSnapshot(ctx context.Context, r io.Reader) (lockcluster.Result, error) {
 	if err := n.enter(); err != nil {
 		return lockcluster.Result{}, err
@@ -61,7 +63,6 @@ func (n *Node) RestoreSnapshot(ctx context.Context, r io.Reader) (lockcluster.Re
 	if err := state.CheckInvariants(mem.View()); err != nil {
 		return lockcluster.Result{}, fmt.Errorf("check backup: %w", err)
 	}
-	epoch := n.tokenEpoch()
 
 	n.batcher.setClosed(errFrozen)
 	defer n.batcher.setClosed(nil)
@@ -69,36 +70,39 @@ func (n *Node) RestoreSnapshot(ctx context.Context, r io.Reader) (lockcluster.Re
 	if err := n.batcher.drain(ctx); err != nil {
 		return lockcluster.Result{}, err
 	}
-	if err := n.restoreState(mem); err != nil {
+	token, err := n.restoreState(mem)
+	if err != nil {
 		return lockcluster.Result{}, err
 	}
 	n.batcher.setClosed(nil)
-	return n.raiseEpoch(ctx, epoch)
-}
-
-func (n *Node) tokenEpoch() (epoch uint64) {
-	n.machine.fsm.Store().Read(func(r state.Reader, _ uint64) { epoch = state.GetStats(r).LastToken.Epoch })
-	return epoch
-}
-
-// raiseEpoch makes every new token greater than all that were ever granted,
-// before the restore and in the backup.
-func (n *Node) raiseEpoch(ctx context.Context, before uint64) (lockcluster.Result, error) {
-	for {
-		res, err := n.Do(ctx, lockcluster.RequestID{}, lockcluster.BumpEpoch{Reason: "restore"})
-		if err != nil {
-			return lockcluster.Result{}, fmt.Errorf("raise the epoch after the restore (do it before any client works again): %w", err)
-		}
-		if res.Token.Epoch > before {
-			return res, nil
-		}
+	// Reads wait for an entry of the state machine behind the restore. It does
+	// not depend on the caller, who may have gone.
+	res, err := n.Do(context.WithoutCancel(ctx), lockcluster.RequestID{}, lockcluster.Checkpoint{})
+	if err != nil {
+		return lockcluster.Result{}, fmt.Errorf("the backup is restored, but the cluster does not answer: %w", err)
 	}
+	res.Token = token
+	return res, nil
 }
 
-// restoreState gives mem to raft as a user snapshot.
-func (n *Node) restoreState(mem *state.Mem) error {
+// restoreState gives mem to raft as a user snapshot, under an epoch of its own.
+// Nothing is written meanwhile. It returns the greatest token so far.
+func (n *Node) restoreState(mem *state.Mem) (token lockcluster.Token, err error) {
+	// What earlier leaders have left in the log has granted tokens too.
+	if err := n.raft.Barrier(restoreTimeout).Error(); err != nil {
+		if errors.Is(err, raft.ErrNotLeader) {
+			return token, n.lead.notLeader()
+		}
+		return token, fmt.Errorf("apply the log before the restore: %w", err)
+	}
+	before := n.machine.fsm.Store().View()
 	// The log must go on after the restored state, in index and in term.
-	mem.Update(n.raft.LastIndex(), n.raft.CurrentTerm(), func(state.Tx) {})
+	mem.Update(n.raft.LastIndex(), n.raft.CurrentTerm(), func(tx state.Tx) { token = state.RaiseEpoch(tx, before) })
+	return token, n.install(mem)
+}
+
+// install has raft replace the state of all nodes by mem.
+func (n *Node) install(mem *state.Mem) error {
 	file, err := os.CreateTemp(n.tempDir(), "restore-*")
 	if err != nil {
 		return fmt.Errorf("make temporary file: %w", err)

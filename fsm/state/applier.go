@@ -133,6 +133,19 @@ func (a *Applier) invalid(err error) lockcluster.Result {
 	return lockcluster.Result{Status: lockcluster.StatusInvalid, Index: a.env.Index, Text: err.Error()}
 }
 
+// RaiseEpoch makes a restored state follow the one that it replaces: every
+// token that it grants is newer than all that either has granted, and it gives
+// out no lease epoch again. It returns the greatest token so far.
+func RaiseEpoch(tx Tx, before Reader) lockcluster.Token {
+	var old statepb.MetaRecord
+	get(before, keyMeta, &old)
+	a := Begin(tx, Env{})
+	a.meta.TokenEpoch = max(a.meta.TokenEpoch, old.GetTokenEpoch()) + 1
+	a.meta.LeaseCounter = max(a.meta.LeaseCounter, old.GetLeaseCounter())
+	a.End()
+	return lockcluster.Token{Epoch: a.meta.TokenEpoch, Counter: a.meta.TokenCounter}
+}
+
 func (a *Applier) nextToken() lockcluster.Token {
 	a.meta.TokenCounter++
 	return lockcluster.Token{Epoch: a.meta.TokenEpoch, Counter: a.meta.TokenCounter}

@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/fsm/state"
@@ -95,5 +96,40 @@ func TestHostIsNotLearntAgainstTheBinding(t *testing.T) {
 	}
 	if l := state.GetLock(r.mem.View(), "default", foreign.Key.Text()); l.Owner.Host != "" {
 		t.Errorf("the lock took host %s", l.Owner.Host)
+	}
+}
+
+// TestRaiseEpoch: the tokens and lease epochs of a restored state are above
+// those of the backup and of the state it replaces, whichever had gone further.
+func TestRaiseEpoch(t *testing.T) {
+	lease := acquire("default", "org/app", ".", "default", "", 0)
+	lease.Owner, lease.TTL = lockcluster.Owner{ID: "x"}, time.Minute
+	for name, c := range map[string]struct{ present, backup []lockcluster.Request }{
+		"present ahead": {[]lockcluster.Request{lease, lease, lease, lockcluster.BumpEpoch{}, lockcluster.BumpEpoch{}}, []lockcluster.Request{lease}},
+		"backup ahead":  {[]lockcluster.Request{lease}, []lockcluster.Request{lease, lease, lease, lockcluster.BumpEpoch{}, lockcluster.BumpEpoch{}}},
+		"both empty":    {nil, nil},
+	} {
+		present, restored := newRules(t), newRules(t)
+		for _, req := range c.present {
+			present.do(req)
+		}
+		for _, req := range c.backup {
+			restored.do(req)
+		}
+		var token lockcluster.Token
+		restored.mem.Update(restored.index+1, 1, func(tx state.Tx) { token = state.RaiseEpoch(tx, present.mem.View()) })
+		restored.index++
+		if got := state.GetStats(restored.mem.View()).LastToken; got != token {
+			t.Errorf("%s: last token %s, said %s", name, got, token)
+		}
+		next := lease
+		next.Key.Project = "next"
+		granted := restored.do(next)
+		if was := state.GetStats(present.mem.View()).LastToken; granted.Token.Epoch <= was.Epoch || !token.Less(granted.Token) {
+			t.Errorf("%s: token %s after %s and %s", name, granted.Token, was, token)
+		}
+		if held := state.GetLock(present.mem.View(), "default", lease.Key.Text()); held != nil && granted.Lock.LeaseEpoch <= held.LeaseEpoch {
+			t.Errorf("%s: lease epoch %d after %d", name, granted.Lock.LeaseEpoch, held.LeaseEpoch)
+		}
 	}
 }
