@@ -129,7 +129,8 @@ type record struct {
 	name  name
 }
 
-// write is a document that an answered request stored.
+// write is a document that an answered request stored, or a record that it
+// removed.
 type write struct {
 	record record
 	index  uint64

@@ -26,8 +26,8 @@ func (c *checker) prepareUnknown() {
 				c.granted[t] = g.index
 			}
 		})
-		if r, is := op.Request.(lockcluster.PutDocument); is && op.Result.Status == lockcluster.StatusStored {
-			c.stored[write{record{lockcluster.SpaceDocument, name{r.Namespace, r.Key}}, op.Index(), c.value(r.Value)}] = true
+		for _, part := range c.takeApart([]*Op{op}) {
+			c.noteEffect(part)
 		}
 	}
 	for _, op := range c.unknown {
@@ -62,6 +62,35 @@ func (c *checker) prepareUnknown() {
 		}
 	}
 }
+
+// noteEffect notes the documents that an answered request stored and the
+// records that it removed.
+func (c *checker) noteEffect(op *Op) {
+	records := recordsOf(op)
+	if len(records) == 0 {
+		return
+	}
+	req, res := op.Request, op.Result
+	switch r := req.(type) {
+	case lockcluster.Txn:
+		req, res = r.Requests[0], op.Result.Results[0]
+	case lockcluster.Import:
+		if len(r.Documents) > 0 {
+			req, res = r.Documents[0], op.Result.Results[0]
+		}
+	}
+	switch res.Status {
+	case lockcluster.StatusStored:
+		if r, is := req.(lockcluster.PutDocument); is {
+			c.stored[write{records[0], op.Index(), c.value(r.Value)}] = true
+		}
+	case lockcluster.StatusReleased, lockcluster.StatusDeleted:
+		c.stored[write{records[0], op.Index(), removal}] = true
+	}
+}
+
+// removal stands for the value of a record that was removed.
+const removal = "\x00removed"
 
 // wish is the state of one record that would explain what an operation saw.
 type wish struct {
@@ -233,6 +262,12 @@ func (c *checker) fulfil(w wish, op *Op) bool {
 	if c.guessed[w.record] != 0 && c.correct(w) {
 		return true
 	}
+	last := c.touched[w.record].index
+	if absent := w.lock == nil && w.command == nil && w.document == nil; absent && (last < op.Index() || op.Read != nil) &&
+		c.stored[write{w.record, last, removal}] {
+		c.remove(w.record) // the order within that entry was guessed wrongly
+		return true
+	}
 	ok := false
 	before := c.model.version
 	switch w.record.space {
@@ -247,6 +282,17 @@ func (c *checker) fulfil(w wish, op *Op) bool {
 		c.guessed[w.record] = c.model.Revision(w.record.name.ns, w.record.space, w.record.name.key)
 	}
 	return ok
+}
+
+func (c *checker) remove(r record) {
+	switch r.space {
+	case lockcluster.SpaceLock:
+		c.model.setLock(r.name, nil)
+	case lockcluster.SpaceCommand:
+		c.model.setCommand(r.name, nil)
+	default:
+		c.model.setDocument(r.name, nil)
+	}
 }
 
 // correct gives a record the value that was told, if the one in the model was a
