@@ -25,6 +25,10 @@ type writer struct {
 
 // bulk appends a bulk string; a large one is sent from where it is.
 func (w *writer) bulk(data []byte) {
+	if need := len(w.b) + len(data); need > keepSize && need > cap(w.b) && cap(w.b) < spillSize+keepSize {
+		// Once to the size that it may have, in place of many doublings.
+		w.b = append(make([]byte, 0, spillSize+keepSize), w.b...)
+	}
 	w.b = append(w.b, '$')
 	w.b = strconv.AppendInt(w.b, int64(len(data)), 10)
 	w.b = append(w.b, '\r', '\n')
@@ -37,10 +41,12 @@ func (w *writer) bulk(data []byte) {
 	w.b = append(w.b, '\r', '\n')
 }
 
-// spill sends what is gathered when it is much.
+// spill sends what is gathered when it is much. More is to come, so the buffer
+// stays.
 func (w *writer) spill() {
 	if len(w.b) >= spillSize {
-		_ = w.flush() // kept in w.err
+		w.send(net.Buffers{w.b})
+		w.b = w.b[:0]
 	}
 }
 

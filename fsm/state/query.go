@@ -13,10 +13,13 @@ import (
 // GetLock returns the lock with that key text, nil if it is free. The key is
 // matched exactly; see [FindLock] for keys as old Atlantis versions write them.
 func GetLock(r Reader, ns, text string) *lockcluster.Lock {
-	var rec statepb.LockRecord
-	if !get(r, lockKey(ns, text), &rec) {
+	key := lockKey(ns, text)
+	b, ok := r.Get(key)
+	if !ok {
 		return nil
 	}
+	var rec statepb.LockRecord
+	decodeLock(key, b, &rec)
 	return lockFrom(ns, text, &rec)
 }
 
@@ -31,7 +34,7 @@ func FindLock(r Reader, ns, text string) *lockcluster.Lock {
 	table := inNamespace(tableLock, ns, "")
 	r.Scan(table+text+"/", "", func(key string, value []byte) bool {
 		var rec statepb.LockRecord
-		decode(key, value, &rec)
+		decodeLock(key, value, &rec)
 		if l := lockFrom(ns, key[len(table):], &rec); l.Key.OldText() == text {
 			found = l
 		}
@@ -66,7 +69,7 @@ func ListLocks(r Reader, ns string, f LockFilter, yield func(*lockcluster.Lock) 
 	}
 	r.Scan(prefix, from, func(key string, value []byte) bool {
 		var rec statepb.LockRecord
-		decode(key, value, &rec)
+		decodeLock(key, value, &rec)
 		if f.Repo != "" && int(rec.GetRepoLen()) != len(f.Repo) {
 			return true // a repository whose name merely begins alike
 		}
@@ -140,7 +143,7 @@ func revisionOf(table byte, key string, b []byte) uint64 {
 	switch table {
 	case tableLock:
 		var rec statepb.LockRecord
-		decode(key, b, &rec)
+		decodeLock(key, b, &rec)
 		return rec.GetRevision()
 	case tableCommand:
 		var rec statepb.CommandLockRecord
