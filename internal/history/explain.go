@@ -263,7 +263,8 @@ func (c *checker) fulfil(w wish, op *Op) bool {
 		return true
 	}
 	last := c.touched[w.record].index
-	if absent := w.lock == nil && w.command == nil && w.document == nil; absent && (last < op.Index() || op.Read != nil) &&
+	there := c.model.Revision(w.record.name.ns, w.record.space, w.record.name.key) != 0
+	if absent := w.lock == nil && w.command == nil && w.document == nil; absent && there && (last < op.Index() || op.Read != nil) &&
 		c.stored[write{w.record, last, removal}] {
 		c.remove(w.record) // the order within that entry was guessed wrongly
 		return true

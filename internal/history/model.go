@@ -1,6 +1,7 @@
 package history
 
 import (
+	"reflect"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
@@ -28,7 +29,7 @@ type Model struct {
 	repos     map[name]*repo
 	token     lockcluster.Token // the last one granted
 	leases    uint64            // lease epochs given out
-	answers   map[string]map[uint64]lockcluster.Result
+	answers   map[string]map[uint64]answer
 	acked     map[string]uint64
 
 	version uint64   // counts changes of what clients stored
@@ -37,6 +38,12 @@ type Model struct {
 	rolling bool     // changes are being taken back
 	// changed, if not nil, hears of every record that is set or removed.
 	changed func(lockcluster.Space, name)
+}
+
+// answer is the answer that a request got.
+type answer struct {
+	req lockcluster.Request
+	res lockcluster.Result
 }
 
 // name is a key within a namespace.
@@ -60,7 +67,7 @@ func NewModel() *Model {
 		documents: map[name]lockcluster.Document{},
 		repos:     map[name]*repo{},
 		token:     lockcluster.Token{Epoch: 1},
-		answers:   map[string]map[uint64]lockcluster.Result{},
+		answers:   map[string]map[uint64]answer{},
 		acked:     map[string]uint64{},
 	}
 }
@@ -83,14 +90,17 @@ func (m *Model) Apply(at Position, id lockcluster.RequestID, req lockcluster.Req
 	if id.Sequence < m.acked[id.ClientID] {
 		return lockcluster.Result{Status: lockcluster.StatusForgotten, Index: at.Index}
 	}
-	if res, ok := m.answers[id.ClientID][id.Sequence]; ok {
-		return res
+	if first, ok := m.answers[id.ClientID][id.Sequence]; ok {
+		if !reflect.DeepEqual(first.req, req) {
+			return lockcluster.Result{Status: lockcluster.StatusInvalid, Index: at.Index}
+		}
+		return first.res
 	}
 	res := m.decide(at, req)
 	if m.answers[id.ClientID] == nil {
-		m.answers[id.ClientID] = map[uint64]lockcluster.Result{}
+		m.answers[id.ClientID] = map[uint64]answer{}
 	}
-	m.answers[id.ClientID][id.Sequence] = res
+	m.answers[id.ClientID][id.Sequence] = answer{req, res}
 	if acked := min(id.AckedBelow, id.Sequence); acked >= m.acked[id.ClientID]+ackedStep {
 		m.acked[id.ClientID] = acked
 	}

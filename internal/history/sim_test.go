@@ -118,7 +118,7 @@ func (s *sim) read() *history.Read {
 	case 1:
 		return &history.Read{Namespace: "default", Space: lockcluster.SpaceDocument, Key: s.key().Project}
 	case 2:
-		return &history.Read{Namespace: "default", Space: lockcluster.SpaceCommand, Key: "apply"}
+		return &history.Read{Namespace: "default", Space: lockcluster.SpaceCommand, Key: s.command()}
 	case 3:
 		return &history.Read{Namespace: "default", List: true, Repo: "org/app", Pull: 1, Stale: true}
 	}
@@ -128,6 +128,8 @@ func (s *sim) read() *history.Read {
 func (s *sim) key() lockcluster.Key {
 	return lockcluster.Key{Namespace: "default", Repo: "org/app", Path: ".", Workspace: "default", Project: fmt.Sprint(s.rnd.IntN(s.keys))}
 }
+
+func (s *sim) command() string { return fmt.Sprintf("apply-%d", s.rnd.IntN(1+s.keys/20)) }
 
 func (s *sim) request() lockcluster.Request {
 	pull := lockcluster.Owner{Repo: "org/app", Pull: 1 + s.rnd.IntN(3)}
@@ -156,9 +158,9 @@ func (s *sim) request() lockcluster.Request {
 	case n < 15:
 		return lockcluster.ReleaseByPull{Namespace: "default", Repo: "org/app", Pull: pull.Pull}
 	case n < 16:
-		return lockcluster.LockCommand{Namespace: "default", Name: "apply", Value: []byte(fmt.Sprint(s.now))}
+		return lockcluster.LockCommand{Namespace: "default", Name: s.command(), Value: []byte(fmt.Sprint(s.now))}
 	case n < 17:
-		return lockcluster.UnlockCommand{Namespace: "default", Name: "apply"}
+		return lockcluster.UnlockCommand{Namespace: "default", Name: s.command()}
 	case n < 19:
 		r := lockcluster.PutDocument{Namespace: "default", Key: s.key().Project, Value: []byte(fmt.Sprint(s.now))}
 		if s.rnd.IntN(3) == 0 {
