@@ -21,12 +21,19 @@ type Report struct {
 	Pulls        int    `json:"pulls"`         // pull statuses that the cluster now has from here, new or not
 	CommandLocks int    `json:"command_locks"` // command locks that the cluster now has from here, new or not
 
+	// CommandLockNames are the commands that the cluster now has locked from here.
+	CommandLockNames []string `json:"command_lock_names"`
+
 	Quarantined []Quarantined `json:"quarantined"`
 	Conflicts   []Conflict    `json:"conflicts"`
 	Duplicates  []Duplicate   `json:"duplicates"`
 	Notes       []Note        `json:"notes"`
 	// IgnoredBuckets are those of the source that are not Atlantis's.
 	IgnoredBuckets []string `json:"ignored_buckets"`
+
+	// QuarantineDir is where the bytes of what was not imported are, if they are
+	// kept. The caller of the import sets it.
+	QuarantineDir string `json:"quarantine_dir,omitempty"`
 
 	// Digest is a hash over what the cluster now has from the source:
 	// identity, pull request and value of every record. It depends on neither
@@ -41,6 +48,7 @@ type Report struct {
 	SourceTxid        uint64 `json:"source_txid,omitempty"`
 
 	digests [][sha256.Size]byte
+	known   int // records that the cluster had before
 }
 
 // newReport starts the report of a plan: what it leaves out is known already.
@@ -64,6 +72,7 @@ func (r *Report) normalize() {
 	r.Duplicates = orEmpty(r.Duplicates)
 	r.Notes = orEmpty(r.Notes)
 	r.IgnoredBuckets = orEmpty(r.IgnoredBuckets)
+	r.CommandLockNames = orEmpty(r.CommandLockNames)
 }
 
 func orEmpty[T any](s []T) []T {
@@ -82,17 +91,37 @@ func (r *Report) Complete() bool {
 
 // take notes that the cluster has a record, new or from before.
 func (r *Report) take(rec PlanRecord, isNew bool) {
+	if !isNew {
+		r.known++
+	}
 	switch {
 	case rec.Bucket == BucketPulls:
 		r.Pulls++
 	case rec.Bucket == BucketCommandLocks:
 		r.CommandLocks++
+		r.CommandLockNames = append(r.CommandLockNames, rec.Identity)
 	case isNew:
 		r.Imported++
 	default:
 		r.Unchanged++
 	}
 	r.digests = append(r.digests, digestOf(rec))
+}
+
+// NoteServed adds a note if the import brought locks into a namespace that was
+// in use before: hadLocks says that it had any. An Atlantis that runs on the
+// cluster may have released them since the source was written.
+func (r *Report) NoteServed(hadLocks bool) {
+	if r.DryRun || r.Imported == 0 || !hadLocks && r.known == 0 {
+		return
+	}
+	were := strconv.Itoa(r.Imported) + " locks were"
+	if r.Imported == 1 {
+		were = "1 lock was"
+	}
+	r.Notes = append(r.Notes, Note{Bucket: BucketLocks, About: []string{
+		were + " added to a cluster that already served; if Atlantis already runs on this cluster, locks it has released since may be back",
+	}})
 }
 
 // finish computes the digest.

@@ -72,6 +72,8 @@ func TestImport(t *testing.T) {
 	if err := json.Unmarshal([]byte(run(0, "locks", "list", "-o", "json").stdout), &locks); err != nil || len(locks) != first.Imported {
 		t.Errorf("%d locks are listed, %d were imported: %v", len(locks), first.Imported, err)
 	}
+	run(0, "locks", "release", locks[0].Key, "--force")
+	run(0, arguments[:3]...).want(t, 0, "1 lock was added to a cluster that already served").want(t, 0, "apply commands stay disabled")
 	if sum(t, source) != before {
 		t.Error("the source has changed")
 	}
@@ -81,7 +83,7 @@ func TestImport(t *testing.T) {
 	if len(report.Quarantined)+len(report.Conflicts) == 0 {
 		t.Errorf("exit code 3 without a reason: %+v", report)
 	}
-	run(3, eras...)
+	run(3, eras...).want(t, 3, "are in the directory "+quarantine)
 	if entries, err := os.ReadDir(quarantine); err != nil || len(entries) == 0 {
 		t.Errorf("quarantine: %v, %v", entries, err)
 	}

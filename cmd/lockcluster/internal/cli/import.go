@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/compat"
 	"github.com/lockcluster/lockcluster/migration"
+	"github.com/lockcluster/lockcluster/rpc"
 )
 
 type importFlags struct {
@@ -73,12 +76,16 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	defer cancel()
 	var doer migration.Doer
 	var c *client
+	hadLocks := false
 	if !f.dryRun {
 		if c, err = a.dial(ctx, &f.client); err != nil {
 			return err
 		}
 		defer func() { _ = c.Close() }()
 		doer = &patientDoer{c, f.client.timeout}
+		if hadLocks, err = c.hasLocks(ctx, f.namespace); err != nil {
+			return f.client.explain(ctx, c, err)
+		}
 	}
 	bar := newProgress(a.Err)
 	report, err := migration.ImportBolt(ctx, doer, migration.BoltImport{
@@ -89,11 +96,12 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	if report == nil {
 		return err
 	}
+	report.NoteServed(hadLocks)
+	if _, statErr := os.Stat(f.quarantine); statErr == nil && !f.dryRun && leftOver(report) > 0 {
+		report.QuarantineDir = f.quarantine
+	}
 	if printErr := a.print(report, func(w io.Writer) error { return importTable(w, report) }); printErr != nil {
 		return printErr
-	}
-	if _, statErr := os.Stat(f.quarantine); statErr == nil && !f.dryRun && leftOver(report) > 0 {
-		say(a.Err, "the bytes of what was not imported are in %s: they hold secrets\n", f.quarantine)
 	}
 	switch {
 	case err != nil:
@@ -155,9 +163,7 @@ func importTable(w io.Writer, r *migration.Report) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	if r.SourceSHA256After != "" && r.SourceSHA256After != r.SourceSHA256 {
-		say(w, "\nAtlantis wrote to the file meanwhile: import again to take over what is new.\n")
-	}
+	importRemarks(w, r)
 	if len(r.Quarantined) > 0 {
 		say(w, "\nQUARANTINED (not imported)\n")
 		t := newTable(w, "BUCKET", "KEY", "REASON")
@@ -168,14 +174,85 @@ func importTable(w io.Writer, r *migration.Report) error {
 			return err
 		}
 	}
-	return conflictTable(w, r.Conflicts)
+	if err := conflictTable(w, r.Conflicts); err != nil {
+		return err
+	}
+	if len(r.Duplicates) > 0 {
+		say(w, "\nDUPLICATES (one lock of one pull request, stored twice)\n")
+		t := newTable(w, "LOCK", "KEPT", "LEFT OUT")
+		for _, d := range r.Duplicates {
+			t.row(d.Identity, d.Kept, strings.Join(d.Dropped, ", "))
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	return noteTable(w, r.Notes)
+}
+
+// importRemarks writes what a person has to know or do, a line each.
+func importRemarks(w io.Writer, r *migration.Report) {
+	if r.SourceSHA256After != "" && r.SourceSHA256After != r.SourceSHA256 {
+		say(w, "\nAtlantis wrote to the file meanwhile: import again to take over what is new.\n")
+	}
+	for _, n := range r.Notes {
+		if n.Identity == "" { // about the import as a whole
+			say(w, "\nWARNING: %s\n", visible(strings.Join(n.About, "; ")))
+		}
+	}
+	if slices.Contains(r.CommandLockNames, compat.CommandApply.String()) {
+		say(w, "\nThe global apply lock is among the command locks: apply commands stay disabled globally; to enable them, remove the lock in Atlantis's web page.\n")
+	}
+	if len(r.IgnoredBuckets) > 0 {
+		say(w, "\nignored, as they are not Atlantis's: the buckets %s\n", visible(strings.Join(r.IgnoredBuckets, ", ")))
+	}
+	if r.QuarantineDir != "" {
+		say(w, "\nThe bytes of what was not imported are in the directory %s: they hold secrets.\n", visible(r.QuarantineDir))
+	}
+}
+
+func noteTable(w io.Writer, notes []migration.Note) error {
+	shown := false
+	t := newTable(w, "BUCKET", "KEY", "ABOUT")
+	for _, n := range notes {
+		if n.Identity == "" {
+			continue
+		}
+		if !shown {
+			say(w, "\nNOTES\n")
+			shown = true
+		}
+		t.row(n.Bucket, n.Key, strings.Join(n.About, "; "))
+	}
+	if !shown {
+		return nil
+	}
+	return t.flush()
+}
+
+// hasLocks reports whether anybody holds a lock in a namespace.
+func (c *client) hasLocks(ctx context.Context, namespace string) (bool, error) {
+	for _, err := range c.ListLocks(ctx, rpc.LockFilter{Namespace: namespace, Limit: 1}) {
+		return err == nil, err
+	}
+	return false, nil
+}
+
+// isOpenInSource reports whether --on-conflict would decide a conflict.
+func isOpenInSource(c migration.Conflict) bool {
+	inCluster := slices.ContainsFunc(c.Candidates, func(h migration.Candidate) bool { return h.In == migration.InCluster })
+	return c.Kept == "" && len(c.Candidates) > 1 && !inCluster
 }
 
 func conflictTable(w io.Writer, conflicts []migration.Conflict) error {
 	if len(conflicts) == 0 {
 		return nil
 	}
-	say(w, "\nCONFLICTS\n")
+	hint := ""
+	if slices.ContainsFunc(conflicts, isOpenInSource) {
+		hint = " (left out; import again with --on-conflict keep-older or keep-newer to choose)"
+	}
+	say(w, "\nCONFLICTS%s\n", hint)
 	t := newTable(w, "LOCK", "IN", "HOLDER", "USER", "SINCE", "VERDICT")
 	for _, c := range conflicts {
 		for i, holder := range c.Candidates {

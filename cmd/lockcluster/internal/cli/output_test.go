@@ -106,7 +106,13 @@ func TestTables(t *testing.T) {
 	out.Reset()
 	if err := importTable(&out, &migration.Report{
 		Source: "boltdb:atlantis.db", Namespace: "default", DryRun: true, Imported: 3, Unchanged: 1, Pulls: 2, CommandLocks: 1, Digest: "sha256:00",
-		SourceSHA256: "a", SourceSHA256After: "b",
+		SourceSHA256: "a", SourceSHA256After: "b", CommandLockNames: []string{"apply"}, QuarantineDir: "left-over",
+		IgnoredBuckets: []string{"photos"},
+		Duplicates:     []migration.Duplicate{{Identity: "a/b/c/d/", Bucket: "runLocks", Kept: "a/b/c/d/", Dropped: []string{"a/b/c/d"}}},
+		Notes: []migration.Note{
+			{Bucket: "runLocks", Key: "a/b/e/f", Identity: "a/b/e/f/", About: []string{"it names no VCS host"}},
+			{Bucket: "runLocks", About: []string{"1 lock was added to a cluster that already served"}},
+		},
 		Quarantined: []migration.Quarantined{{Bucket: "runLocks", Key: "a/b/c\x00", Reason: "the value is not JSON"}},
 		Conflicts: []migration.Conflict{
 			{Identity: "a/b/./default/", Reason: "two pull requests hold it", Candidates: []migration.Candidate{
