@@ -166,7 +166,6 @@ type checker struct {
 	// What answered requests did: where tokens were granted and documents stored.
 	granted map[lockcluster.Token]uint64
 	stored  map[write]bool
-	unseen  map[*Op]bool
 
 	// Who is changing the model just now, and who changed each record last.
 	actor   string
