@@ -8,7 +8,8 @@ type Request interface{ isRequest() }
 
 // RequestID makes a mutation exactly-once. A client draws a ClientID once (at
 // least 128 random bits), numbers its requests from 1, and sends a retry under
-// the number of the first try. AckedBelow tells the cluster that the client
+// the number of the first try; another request under a number that was used is
+// invalid. AckedBelow tells the cluster that the client
 // has the answers of all smaller numbers and will never retry them.
 // The zero value asks for no such guarantee.
 type RequestID struct {

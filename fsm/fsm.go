@@ -70,7 +70,7 @@ func (f *FSM) Apply(l *raft.Log) any {
 	f.store.Update(l.Index, l.Term, func(tx state.Tx) {
 		a := state.Begin(tx, state.Env{Index: l.Index, Term: l.Term, Now: entry.Time})
 		for i, c := range entry.Commands {
-			applied[i] = a.Do(c.ID, c.Request)
+			applied[i] = a.Do(c)
 		}
 		changes = a.End()
 	})

@@ -47,7 +47,11 @@ func (g *gen) entry() []command.Command {
 
 func (g *gen) command() command.Command {
 	if len(g.sent) > 0 && g.chance(10) {
-		return one(g, g.sent) // a retry, perhaps of something acknowledged
+		again := one(g, g.sent) // a retry, perhaps of something acknowledged
+		if g.chance(10) {
+			again.Request = g.request() // a client that numbers two requests alike
+		}
+		return again
 	}
 	c := command.Command{Request: g.request()}
 	switch n := g.pick(10); {

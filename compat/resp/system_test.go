@@ -104,7 +104,7 @@ func (s *memorySystem) apply(req lockcluster.Request) (lockcluster.Result, error
 	var changes []state.LeaseChange
 	s.mem.Update(s.index, testTerm, func(tx state.Tx) {
 		a := state.Begin(tx, state.Env{Index: s.index, Term: testTerm, Now: time.Now()})
-		res = a.Do(lockcluster.RequestID{}, cmd.Request)
+		res = a.Do(logform.Command{Request: cmd.Request})
 		changes = a.End()
 	})
 	for _, c := range changes {

@@ -216,3 +216,58 @@ func seeds(f *testing.F, pattern string) {
 	}
 	f.Add([]byte(strings.Repeat("\x0a\x02", 8)))
 }
+
+// TestDigest: decoding finds one digest for a request whatever id it comes
+// under and wherever it stands, and another one for each other request.
+func TestDigest(t *testing.T) {
+	seen := map[uint64]string{}
+	for name, req := range sampleRequests() {
+		var encoded [][]byte
+		for _, id := range []lockcluster.RequestID{sampleID, {ClientID: "another", Sequence: 1 << 40}, {}} {
+			b, err := command.EncodeCommand(id, req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			encoded = append(encoded, b)
+		}
+		data, err := command.EncodeEntry(sampleTime, encoded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry, err := command.DecodeEntry(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, err := command.DecodeCommand(encoded[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range entry.Commands {
+			if c.Digest != one.Digest {
+				t.Errorf("%s: digest %x under id %d, want %x", name, c.Digest, i, one.Digest)
+			}
+		}
+		if other := seen[one.Digest]; other != "" {
+			t.Errorf("%s and %s have one digest", name, other)
+		}
+		seen[one.Digest] = name
+	}
+	a, b := samplePut(), samplePut()
+	b.Value = append([]byte{1}, b.Value...)
+	if digestOf(t, a) == digestOf(t, b) {
+		t.Error("two values have one digest")
+	}
+}
+
+func digestOf(t *testing.T, req lockcluster.Request) uint64 {
+	t.Helper()
+	b, err := command.EncodeCommand(sampleID, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := command.DecodeCommand(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Digest
+}

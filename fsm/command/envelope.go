@@ -42,6 +42,8 @@ type Entry struct {
 type Command struct {
 	ID      lockcluster.RequestID
 	Request lockcluster.Request
+	// Digest tells requests apart that come under one id; only decoding sets it.
+	Digest uint64
 }
 
 // EncodeEntry puts commands that [EncodeCommand] has encoded into one log entry.
@@ -102,14 +104,60 @@ func DecodeEntry(b []byte) (Entry, error) {
 		return Entry{}, fmt.Errorf("%w: unknown entry field", ErrCorrupt)
 	}
 	entry := Entry{Time: time.UnixMilli(pb.GetTimeUnixMs()).UTC(), Commands: make([]Command, 0, len(pb.GetCommands()))}
+	rest := b[envelopeSize:]
 	for i, c := range pb.GetCommands() {
 		cmd, err := commandFromPB(c)
 		if err != nil {
 			return Entry{}, fmt.Errorf("%w: command %d: %v", ErrCorrupt, i, err)
 		}
+		var encoded []byte
+		if encoded, rest = cutCommand(rest); encoded == nil {
+			return Entry{}, fmt.Errorf("%w: command %d has no bytes of its own", ErrCorrupt, i)
+		}
+		cmd.Digest = digest(encoded)
 		entry.Commands = append(entry.Commands, cmd)
 	}
 	return entry, nil
+}
+
+// cutCommand returns the first command of an entry's payload and what follows.
+func cutCommand(b []byte) (encoded, rest []byte) {
+	for len(b) > 0 {
+		num, typ, tag := protowire.ConsumeTag(b)
+		if tag < 0 {
+			return nil, nil
+		}
+		size := protowire.ConsumeFieldValue(num, typ, b[tag:])
+		if size < 0 {
+			return nil, nil
+		}
+		if num == 2 && typ == protowire.BytesType {
+			encoded, _ = protowire.ConsumeBytes(b[tag:])
+			return encoded, b[tag+size:]
+		}
+		b = b[tag+size:]
+	}
+	return nil, nil
+}
+
+// digest digests an encoded command without its id (fields 1 to 3), as it
+// stands in the log, so that all nodes find the same. It tells honest mistakes
+// apart, nothing else: two CRCs, which cost a tenth of a microsecond for a
+// kilobyte where SHA-256 costs seven.
+func digest(encoded []byte) uint64 {
+	var a, b uint32
+	for len(encoded) > 0 {
+		num, _, size := protowire.ConsumeField(encoded)
+		if size < 0 {
+			size = len(encoded) // it has been decoded before; this cannot be
+		}
+		if num > 3 {
+			a = crc32.Update(a, castagnoli, encoded[:size])
+			b = crc32.Update(b, crc32.IEEETable, encoded[:size])
+		}
+		encoded = encoded[size:]
+	}
+	return uint64(a)<<32 | uint64(b)
 }
 
 // EncodeCommand encodes one request for [EncodeEntry] or for forwarding.
@@ -128,7 +176,9 @@ func DecodeCommand(b []byte) (Command, error) {
 	if err := proto.Unmarshal(b, &pb); err != nil {
 		return Command{}, fmt.Errorf("decode command: %w", err)
 	}
-	return commandFromPB(&pb)
+	cmd, err := commandFromPB(&pb)
+	cmd.Digest = digest(b)
+	return cmd, err
 }
 
 // EncodeResult encodes an answer, for remembering and forwarding it.

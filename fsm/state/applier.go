@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state/statepb"
 )
 
@@ -70,14 +71,14 @@ func putIfChanged(tx Tx, key string, m proto.Message) {
 }
 
 // Do decides one command. The answer carries the entry's log index.
-func (a *Applier) Do(id lockcluster.RequestID, req lockcluster.Request) lockcluster.Result {
-	if id.IsZero() {
-		return a.decide(req)
+func (a *Applier) Do(c command.Command) lockcluster.Result {
+	if c.ID.IsZero() {
+		return a.decide(c.Request)
 	}
-	if err := validateRequestID(id); err != nil {
+	if err := validateRequestID(c.ID); err != nil {
 		return a.invalid(err)
 	}
-	return a.once(id, func() lockcluster.Result { return a.decide(req) })
+	return a.once(c)
 }
 
 func (a *Applier) decide(req lockcluster.Request) lockcluster.Result {

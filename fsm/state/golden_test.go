@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state"
 	"github.com/lockcluster/lockcluster/fsm/state/statepb"
 )
@@ -100,14 +101,16 @@ func everyRecord() *state.Mem {
 		}
 		leased := pull
 		leased.Key.Project, leased.Owner, leased.TTL = "", lockcluster.Owner{ID: "runner", Host: "gitlab.example"}, time.Minute
-		a.Do(lockcluster.RequestID{}, pull)
-		a.Do(lockcluster.RequestID{ClientID: "client", Sequence: 40, AckedBelow: 39}, leased)
-		a.Do(lockcluster.RequestID{}, lockcluster.LockCommand{Namespace: "default", Name: "apply", LockedAt: now, Value: []byte("c")})
-		a.Do(lockcluster.RequestID{}, lockcluster.PutDocument{Namespace: "db1", Key: "k\x00", Value: []byte("d"), TTL: time.Hour})
-		a.Do(lockcluster.RequestID{}, lockcluster.RegisterNode{
-			NodeID: "n1", RaftAddr: "a:1", GRPCAddr: "a:2", HTTPAddr: "a:3", RESPAddr: "a:4", Version: "v1", FeatureLevel: 3,
+		a.Do(command.Command{Request: pull})
+		a.Do(command.Command{
+			ID: lockcluster.RequestID{ClientID: "client", Sequence: 40, AckedBelow: 39}, Request: leased, Digest: 0x0102030405060708,
 		})
-		a.Do(lockcluster.RequestID{}, lockcluster.BumpEpoch{Reason: "test"})
+		a.Do(command.Command{Request: lockcluster.LockCommand{Namespace: "default", Name: "apply", LockedAt: now, Value: []byte("c")}})
+		a.Do(command.Command{Request: lockcluster.PutDocument{Namespace: "db1", Key: "k\x00", Value: []byte("d"), TTL: time.Hour}})
+		a.Do(command.Command{Request: lockcluster.RegisterNode{
+			NodeID: "n1", RaftAddr: "a:1", GRPCAddr: "a:2", HTTPAddr: "a:3", RESPAddr: "a:4", Version: "v1", FeatureLevel: 3,
+		}})
+		a.Do(command.Command{Request: lockcluster.BumpEpoch{Reason: "test"}})
 		a.End()
 	})
 	return mem

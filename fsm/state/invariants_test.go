@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state/statepb"
 )
 
@@ -26,7 +27,8 @@ func full() *Mem {
 			lockcluster.LockCommand{Namespace: "default", Name: "plan", Value: []byte("secret")},
 			lockcluster.PutDocument{Namespace: "default", Key: "k", Value: []byte("secret"), TTL: time.Minute},
 		} {
-			a.Do(lockcluster.RequestID{ClientID: "c", Sequence: uint64(i + 40), AckedBelow: 40}, req)
+			id := lockcluster.RequestID{ClientID: "c", Sequence: uint64(i + 40), AckedBelow: 40}
+			a.Do(command.Command{ID: id, Request: req})
 		}
 		a.End()
 	})

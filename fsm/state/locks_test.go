@@ -1,10 +1,12 @@
 package state_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
@@ -13,6 +15,8 @@ type rules struct {
 	t     *testing.T
 	mem   *state.Mem
 	index uint64
+	// digest is what decoding would find of the next request.
+	digest uint64
 }
 
 func newRules(t *testing.T) *rules { return &rules{t: t, mem: state.NewMem()} }
@@ -26,7 +30,7 @@ func (r *rules) doAs(id lockcluster.RequestID, req lockcluster.Request) (res loc
 	r.index++
 	r.mem.Update(r.index, 1, func(tx state.Tx) {
 		a := state.Begin(tx, state.Env{Index: r.index, Term: 1})
-		res = a.Do(id, req)
+		res = a.Do(command.Command{ID: id, Request: req, Digest: r.digest})
 		a.End()
 	})
 	if err := state.CheckInvariants(r.mem.View()); err != nil {
@@ -96,6 +100,29 @@ func TestHostIsNotLearntAgainstTheBinding(t *testing.T) {
 	}
 	if l := state.GetLock(r.mem.View(), "default", foreign.Key.Text()); l.Owner.Host != "" {
 		t.Errorf("the lock took host %s", l.Owner.Host)
+	}
+}
+
+// TestOneIDForTwoRequests: a request under the id of another is refused, gets
+// nothing of the other's answer and changes nothing; the retry of the first
+// still gets its answer.
+func TestOneIDForTwoRequests(t *testing.T) {
+	r := newRules(t)
+	id := lockcluster.RequestID{ClientID: "c", Sequence: 7}
+	r.digest = 1
+	first := r.doAs(id, acquire("default", "org/app", ".", "default", "", 1))
+	before, _ := r.mem.Hashes()
+	r.digest = 2
+	res := r.doAs(id, acquire("default", "org/other", ".", "default", "", 1))
+	if res.Status != lockcluster.StatusInvalid || res.Lock != nil || res.Index != r.index || !strings.Contains(res.Text, "used for another request") {
+		t.Errorf("%s, lock %v, index %d: %s", res.Status, res.Lock, res.Index, res.Text)
+	}
+	if after, _ := r.mem.Hashes(); after != before {
+		t.Error("the state has changed")
+	}
+	r.digest = 1
+	if res := r.doAs(id, acquire("default", "org/app", ".", "default", "", 1)); res.Status != first.Status || res.Token != first.Token || res.Index != first.Index {
+		t.Errorf("the retry: %s %s at %d", res.Status, res.Token, res.Index)
 	}
 }
 

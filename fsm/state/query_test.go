@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
@@ -18,7 +19,7 @@ func stateOf(t *testing.T, requests ...lockcluster.Request) *state.Mem {
 	for i, req := range requests {
 		mem.Update(uint64(i+1), 1, func(tx state.Tx) {
 			a := state.Begin(tx, state.Env{Index: uint64(i + 1), Term: 1, Now: time.UnixMilli(1)})
-			if res := a.Do(lockcluster.RequestID{}, req); res.Status == lockcluster.StatusInvalid {
+			if res := a.Do(command.Command{Request: req}); res.Status == lockcluster.StatusInvalid {
 				t.Fatalf("%T: %s", req, res.Text)
 			}
 			a.End()

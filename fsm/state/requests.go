@@ -40,9 +40,13 @@ func standardLimits() limits {
 	}
 }
 
-// once returns the remembered answer of id, or lets decide answer and
-// remembers that.
-func (a *Applier) once(id lockcluster.RequestID, decide func() lockcluster.Result) lockcluster.Result {
+// errOtherRequest is the answer to a client that numbers two requests alike.
+// The first one's answer would tell it of locks that it never asked for.
+var errOtherRequest = fmt.Errorf("%w: this request id was used for another request; it was not applied", lockcluster.ErrInvalid)
+
+// once returns the remembered answer of c's id, or decides and remembers.
+func (a *Applier) once(c command.Command) lockcluster.Result {
+	id := c.ID
 	if now := a.env.Now.UnixMilli(); now > a.books.ClockUnixMs {
 		a.books.ClockUnixMs = now // the clock of remembered answers never runs backwards
 	}
@@ -56,14 +60,17 @@ func (a *Applier) once(id lockcluster.RequestID, decide func() lockcluster.Resul
 	key := answerKey(id.ClientID, id.Sequence)
 	var rec statepb.AnswerRecord
 	if get(a.tx, key, &rec) {
+		if rec.GetRequestDigest() != c.Digest {
+			return a.invalid(errOtherRequest)
+		}
 		res, err := command.DecodeResult(rec.GetResult())
 		if err != nil {
 			panic(fmt.Sprintf("remembered answer: %v", err))
 		}
 		return res
 	}
-	res := decide()
-	a.remember(id, key, res)
+	res := a.decide(c.Request)
+	a.remember(key, c.Digest, res)
 	a.acknowledge(id, client, known)
 	a.evict()
 	return res
@@ -74,13 +81,15 @@ func (a *Applier) client(id string) (*statepb.ClientRecord, bool) {
 	return rec, get(a.tx, clientKey(id), rec)
 }
 
-func (a *Applier) remember(id lockcluster.RequestID, key string, res lockcluster.Result) {
+func (a *Applier) remember(key string, digest uint64, res lockcluster.Result) {
 	b, err := command.EncodeResult(res)
 	if err != nil {
 		panic(fmt.Sprintf("encode answer: %v", err))
 	}
 	a.books.NextOrder++
-	rec := encode(&statepb.AnswerRecord{Order: a.books.NextOrder, TimeUnixMs: a.books.ClockUnixMs, Result: b})
+	rec := encode(&statepb.AnswerRecord{
+		Order: a.books.NextOrder, TimeUnixMs: a.books.ClockUnixMs, Result: b, RequestDigest: digest,
+	})
 	a.tx.Put(key, rec)
 	a.tx.Put(answerOrderKey(a.books.NextOrder), []byte(key))
 	a.books.Count++

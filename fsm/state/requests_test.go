@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command"
 )
 
 // books is a small cluster state whose limits a test can set.
@@ -31,8 +32,10 @@ func (b *books) do(client string, seq, acked uint64, size int) lockcluster.Resul
 	b.mem.Update(b.index, 1, func(tx Tx) {
 		a := Begin(tx, Env{Index: b.index, Term: 1, Now: b.now})
 		a.limits = b.limits
-		res = a.Do(lockcluster.RequestID{ClientID: client, Sequence: seq, AckedBelow: acked},
-			lockcluster.PutDocument{Namespace: "default", Key: client, Value: make([]byte, size)})
+		res = a.Do(command.Command{
+			ID:      lockcluster.RequestID{ClientID: client, Sequence: seq, AckedBelow: acked},
+			Request: lockcluster.PutDocument{Namespace: "default", Key: client, Value: make([]byte, size)},
+		})
 		a.End()
 	})
 	if b.index%64 == 0 { // it reads the whole state
@@ -155,7 +158,7 @@ func TestStandardLimits(t *testing.T) {
 		mem.Update(index, 1, func(tx Tx) {
 			a := Begin(tx, Env{Index: index, Term: 1, Now: at})
 			for seq := first; seq < first+n; seq++ {
-				a.Do(lockcluster.RequestID{ClientID: "c", Sequence: seq}, put)
+				a.Do(command.Command{ID: lockcluster.RequestID{ClientID: "c", Sequence: seq}, Request: put})
 			}
 			a.End()
 		})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
@@ -81,7 +82,7 @@ func TestValidate(t *testing.T) {
 		before, _ := mem.Hashes()
 		mem.Update(9, 1, func(tx state.Tx) {
 			a := state.Begin(tx, state.Env{Index: 9, Term: 1})
-			if res := a.Do(lockcluster.RequestID{}, req); res.Status != lockcluster.StatusInvalid || res.Index != 9 || res.Text == "" {
+			if res := a.Do(command.Command{Request: req}); res.Status != lockcluster.StatusInvalid || res.Index != 9 || res.Text == "" {
 				t.Errorf("%s: the rules answer %s %q", name, res.Status, res.Text)
 			}
 			a.End()

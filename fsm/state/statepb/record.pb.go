@@ -723,6 +723,7 @@ type AnswerRecord struct {
 	Order         uint64                 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"`
 	TimeUnixMs    int64                  `protobuf:"varint,2,opt,name=time_unix_ms,json=timeUnixMs,proto3" json:"time_unix_ms,omitempty"`
 	Result        []byte                 `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	RequestDigest uint64                 `protobuf:"fixed64,4,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"` // of the request without its id, see fsm/command
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -776,6 +777,13 @@ func (x *AnswerRecord) GetResult() []byte {
 		return x.Result
 	}
 	return nil
+}
+
+func (x *AnswerRecord) GetRequestDigest() uint64 {
+	if x != nil {
+		return x.RequestDigest
+	}
+	return 0
 }
 
 // ClientRecord is what one client has acknowledged.
@@ -916,12 +924,13 @@ const file_fsm_state_record_proto_rawDesc = "" +
 	"\rclock_unix_ms\x18\x03 \x01(\x03R\vclockUnixMs\x12\x18\n" +
 	"\aclients\x18\x04 \x01(\x04R\aclients\x12\x1d\n" +
 	"\n" +
-	"next_order\x18\x05 \x01(\x04R\tnextOrder\"^\n" +
+	"next_order\x18\x05 \x01(\x04R\tnextOrder\"\x85\x01\n" +
 	"\fAnswerRecord\x12\x14\n" +
 	"\x05order\x18\x01 \x01(\x04R\x05order\x12 \n" +
 	"\ftime_unix_ms\x18\x02 \x01(\x03R\n" +
 	"timeUnixMs\x12\x16\n" +
-	"\x06result\x18\x03 \x01(\fR\x06result\"m\n" +
+	"\x06result\x18\x03 \x01(\fR\x06result\x12%\n" +
+	"\x0erequest_digest\x18\x04 \x01(\x06R\rrequestDigest\"m\n" +
 	"\fClientRecord\x12\x1f\n" +
 	"\vacked_below\x18\x01 \x01(\x04R\n" +
 	"ackedBelow\x12\x14\n" +
