@@ -9,16 +9,29 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lockcluster/lockcluster"
 	pb "github.com/lockcluster/lockcluster/rpc/lockcluster/v1"
 )
 
 // Status describes the cluster as the node sees it that answers; with local
-// set, that node asks no other.
+// set, that node asks no other. A node that knows no leader, for example
+// because it has just started, is heard only if the others know none either.
 func (c *Client) Status(ctx context.Context, local bool) (ClusterStatus, error) {
-	out := &pb.StatusResponse{}
-	if err := c.call(ctx, kindAnyNode, pb.ClusterService_Status_FullMethodName, &pb.StatusRequest{Local: local}, out); err != nil {
+	out, asked := &pb.StatusResponse{}, 0
+	l := limits{total: c.cfg.Timeout, try: c.cfg.TryTimeout}
+	err := c.retry(ctx, kindAnyNode, l, func(ctx context.Context, _ *endpoint, cc *grpc.ClientConn) error {
+		proto.Reset(out)
+		if err := cc.Invoke(ctx, pb.ClusterService_Status_FullMethodName, &pb.StatusRequest{Local: local}, out); err != nil {
+			return err
+		}
+		if asked++; out.GetLeader() == "" && !local && asked < len(c.cfg.Endpoints) {
+			return &lockcluster.NotLeaderError{}
+		}
+		return nil
+	})
+	if err != nil {
 		return ClusterStatus{}, err
 	}
 	return statusFromPB(out), nil
