@@ -11,7 +11,9 @@ import (
 )
 
 const (
-	chunkBytes = 256 << 10 // of a listing or a backup, about
+	// chunkBytes is the size of a listing's or a backup's message, about: a
+	// little less than what grpc's next pool of buffers holds.
+	chunkBytes = 240 << 10
 	// lockOverheadBytes is what a lock takes on the wire beside its texts and value.
 	lockOverheadBytes = 96
 )
