@@ -15,6 +15,7 @@ import (
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/compat"
+	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
@@ -69,7 +70,7 @@ func (c *cluster) Do(ctx context.Context, id lockcluster.RequestID, req lockclus
 	c.calls++
 	c.mem.Update(c.index, 1, func(tx state.Tx) {
 		a := state.Begin(tx, state.Env{Index: c.index, Term: 1, Now: time.Unix(1_800_000_000, 0)})
-		res = a.Do(id, req)
+		res = a.Do(command.Command{ID: id, Request: req})
 		a.End()
 	})
 	return res, nil

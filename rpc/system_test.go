@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state"
 	"github.com/lockcluster/lockcluster/rpc"
 )
@@ -163,7 +164,7 @@ func (s *system) decide(id lockcluster.RequestID, req lockcluster.Request) (res 
 	}
 	s.store.Update(s.index, 1, func(tx state.Tx) {
 		a := state.Begin(tx, state.Env{Index: s.index, Term: 1, Now: time.Unix(1_700_000_000, 0).UTC()})
-		res = a.Do(id, req)
+		res = a.Do(command.Command{ID: id, Request: req})
 		a.End()
 	})
 	return res
