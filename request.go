@@ -9,8 +9,8 @@ type Request interface{ isRequest() }
 // RequestID makes a mutation exactly-once. A client draws a ClientID once (at
 // least 128 random bits), numbers its requests from 1, and sends a retry under
 // the number of the first try; another request under a number that was used is
-// invalid. AckedBelow tells the cluster that the client
-// has the answers of all smaller numbers and will never retry them.
+// invalid. AckedBelow tells the cluster that the client has the answers of all
+// smaller numbers and will never retry them.
 // The zero value asks for no such guarantee.
 type RequestID struct {
 	ClientID   string
@@ -80,12 +80,14 @@ type LockCommand struct {
 
 // UnlockCommand frees a global command lock.
 //
-// Results: [StatusReleased]; [StatusNotFound]; [StatusNotHolder] when Revision
-// is set and the lock has changed since.
+// Results: [StatusReleased]; [StatusNotFound]; [StatusNotHolder] when Token is
+// set and is not the lock's, or Revision is set and the lock has changed since.
+// Token is the guard to use: several locks may be granted at one revision.
 type UnlockCommand struct {
 	Namespace string
 	Name      string
 	Revision  uint64
+	Token     Token
 }
 
 // PutCondition restricts a [PutDocument].

@@ -103,6 +103,9 @@ func (g *gen) basic() lockcluster.Request {
 	case n < 80:
 		r := lockcluster.UnlockCommand{Namespace: ns, Name: one(g, genNames)}
 		r.Revision = g.revision(ns, lockcluster.SpaceCommand, r.Name)
+		if held := g.model.CommandLock(ns, r.Name); held != nil && g.chance(40) {
+			r.Token = lockcluster.Token{Epoch: held.Token.Epoch, Counter: held.Token.Counter + uint64(g.pick(2))}
+		}
 		return r
 	case n < 90:
 		return g.put(ns)

@@ -26,7 +26,7 @@ func commandToPB(req lockcluster.Request) (*logpb.Command, error) {
 		pb.Request = &logpb.Command_LockCommand{LockCommand: lockCommandToPB(r)}
 	case lockcluster.UnlockCommand:
 		pb.Request = &logpb.Command_UnlockCommand{UnlockCommand: &logpb.UnlockCommand{
-			Namespace: r.Namespace, Name: []byte(r.Name), Revision: r.Revision,
+			Namespace: r.Namespace, Name: []byte(r.Name), Revision: r.Revision, Token: tokenToPB(r.Token),
 		}}
 	case lockcluster.PutDocument:
 		pb.Request = &logpb.Command_PutDocument{PutDocument: putToPB(r)}
@@ -114,7 +114,9 @@ func requestFromPB(pb *logpb.Command) (lockcluster.Request, error) {
 		return lockCommandFromPB(r.LockCommand), nil
 	case *logpb.Command_UnlockCommand:
 		p := r.UnlockCommand
-		return lockcluster.UnlockCommand{Namespace: p.GetNamespace(), Name: string(p.GetName()), Revision: p.GetRevision()}, nil
+		return lockcluster.UnlockCommand{
+			Namespace: p.GetNamespace(), Name: string(p.GetName()), Revision: p.GetRevision(), Token: tokenFromPB(p.GetToken()),
+		}, nil
 	case *logpb.Command_PutDocument:
 		return putFromPB(r.PutDocument), nil
 	case *logpb.Command_DeleteDocument:

@@ -44,7 +44,7 @@ func sampleRequests() map[string]lockcluster.Request {
 		},
 		"release-by-pull": lockcluster.ReleaseByPull{Namespace: "default", Repo: "org/app", Pull: 3, Host: "github.com"},
 		"lock-command":    sampleLockCommand(),
-		"unlock-command":  lockcluster.UnlockCommand{Namespace: "default", Name: "apply", Revision: 12},
+		"unlock-command":  lockcluster.UnlockCommand{Namespace: "default", Name: "apply", Revision: 12, Token: lockcluster.Token{Epoch: 3, Counter: 4}},
 		"put-document":    samplePut(),
 		"delete-document": lockcluster.DeleteDocument{Namespace: "default", Key: "k\x00", Revision: 13},
 		"set-ttl":         lockcluster.SetTTL{Namespace: "default", Key: "k", TTL: time.Minute},

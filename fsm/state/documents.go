@@ -34,7 +34,7 @@ func (a *Applier) unlockCommand(r lockcluster.UnlockCommand) lockcluster.Result 
 	if held == nil {
 		return lockcluster.Result{Status: lockcluster.StatusNotFound}
 	}
-	if r.Revision != 0 && r.Revision != held.Revision {
+	if r.Revision != 0 && r.Revision != held.Revision || !r.Token.IsZero() && r.Token != held.Token {
 		return lockcluster.Result{Status: lockcluster.StatusNotHolder, CommandLock: held, Token: held.Token}
 	}
 	a.tx.Delete(commandKey(r.Namespace, r.Name))

@@ -103,6 +103,33 @@ func TestHostIsNotLearntAgainstTheBinding(t *testing.T) {
 	}
 }
 
+// TestUnlockCommandByToken: of two command locks of one log entry, which have one
+// revision, the token of the first does not free the second.
+func TestUnlockCommandByToken(t *testing.T) {
+	mem := state.NewMem()
+	lock := func(a *state.Applier, value string) lockcluster.Result {
+		return a.Do(command.Command{Request: lockcluster.LockCommand{Namespace: "default", Name: "apply", Value: []byte(value)}})
+	}
+	unlock := func(a *state.Applier, token lockcluster.Token) lockcluster.Status {
+		return a.Do(command.Command{Request: lockcluster.UnlockCommand{Namespace: "default", Name: "apply", Token: token}}).Status
+	}
+	mem.Update(5, 1, func(tx state.Tx) {
+		a := state.Begin(tx, state.Env{Index: 5, Term: 1})
+		first := lock(a, "one").Token
+		if got := unlock(a, first); got != lockcluster.StatusReleased {
+			t.Errorf("its own token: %s", got)
+		}
+		second := lock(a, "two")
+		if got := unlock(a, first); got != lockcluster.StatusNotHolder {
+			t.Errorf("the token of the lock before it: %s", got)
+		}
+		if got := unlock(a, second.Token); got != lockcluster.StatusReleased {
+			t.Errorf("its own token: %s", got)
+		}
+		a.End()
+	})
+}
+
 // TestOneIDForTwoRequests: a request under the id of another is refused, gets
 // nothing of the other's answer and changes nothing; the retry of the first
 // still gets its answer.

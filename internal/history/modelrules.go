@@ -110,7 +110,7 @@ func (m *Model) unlockCommand(r lockcluster.UnlockCommand) lockcluster.Result {
 	switch {
 	case !ok:
 		return lockcluster.Result{Status: lockcluster.StatusNotFound}
-	case r.Revision != 0 && r.Revision != held.Revision:
+	case r.Revision != 0 && r.Revision != held.Revision, !r.Token.IsZero() && r.Token != held.Token:
 		return lockcluster.Result{Status: lockcluster.StatusNotHolder, CommandLock: &held, Token: held.Token}
 	}
 	m.setCommand(n, nil)

@@ -947,6 +947,7 @@ type UnlockCommand struct {
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Name          []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Token         *Token                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1000,6 +1001,13 @@ func (x *UnlockCommand) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *UnlockCommand) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
 }
 
 type PutDocument struct {
@@ -2202,11 +2210,12 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x128\n" +
 	"\tlocked_at\x18\x03 \x01(\v2\x1b.lockcluster.log.v1.InstantR\blockedAt\x12\x14\n" +
-	"\x05value\x18\x04 \x01(\fR\x05value\"]\n" +
+	"\x05value\x18\x04 \x01(\fR\x05value\"\x8e\x01\n" +
 	"\rUnlockCommand\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision\"\xa3\x01\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12/\n" +
+	"\x05token\x18\x04 \x01(\v2\x19.lockcluster.log.v1.TokenR\x05token\"\xa3\x01\n" +
 	"\vPutDocument\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x14\n" +
@@ -2368,31 +2377,32 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	3,  // 18: lockcluster.log.v1.Release.owner:type_name -> lockcluster.log.v1.Owner
 	4,  // 19: lockcluster.log.v1.Release.token:type_name -> lockcluster.log.v1.Token
 	6,  // 20: lockcluster.log.v1.LockCommand.locked_at:type_name -> lockcluster.log.v1.Instant
-	14, // 21: lockcluster.log.v1.Txn.conditions:type_name -> lockcluster.log.v1.Condition
-	15, // 22: lockcluster.log.v1.Txn.ranges:type_name -> lockcluster.log.v1.RangeCondition
-	1,  // 23: lockcluster.log.v1.Txn.requests:type_name -> lockcluster.log.v1.Command
-	5,  // 24: lockcluster.log.v1.Import.locks:type_name -> lockcluster.log.v1.Acquire
-	9,  // 25: lockcluster.log.v1.Import.command_locks:type_name -> lockcluster.log.v1.LockCommand
-	11, // 26: lockcluster.log.v1.Import.documents:type_name -> lockcluster.log.v1.PutDocument
-	2,  // 27: lockcluster.log.v1.Lock.key:type_name -> lockcluster.log.v1.Key
-	3,  // 28: lockcluster.log.v1.Lock.owner:type_name -> lockcluster.log.v1.Owner
-	4,  // 29: lockcluster.log.v1.Lock.token:type_name -> lockcluster.log.v1.Token
-	6,  // 30: lockcluster.log.v1.Lock.acquired_at:type_name -> lockcluster.log.v1.Instant
-	6,  // 31: lockcluster.log.v1.Lock.renewed_at:type_name -> lockcluster.log.v1.Instant
-	6,  // 32: lockcluster.log.v1.CommandLock.locked_at:type_name -> lockcluster.log.v1.Instant
-	4,  // 33: lockcluster.log.v1.CommandLock.token:type_name -> lockcluster.log.v1.Token
-	6,  // 34: lockcluster.log.v1.Document.armed_at:type_name -> lockcluster.log.v1.Instant
-	22, // 35: lockcluster.log.v1.Result.lock:type_name -> lockcluster.log.v1.Lock
-	22, // 36: lockcluster.log.v1.Result.locks:type_name -> lockcluster.log.v1.Lock
-	23, // 37: lockcluster.log.v1.Result.command_lock:type_name -> lockcluster.log.v1.CommandLock
-	24, // 38: lockcluster.log.v1.Result.document:type_name -> lockcluster.log.v1.Document
-	4,  // 39: lockcluster.log.v1.Result.token:type_name -> lockcluster.log.v1.Token
-	25, // 40: lockcluster.log.v1.Result.results:type_name -> lockcluster.log.v1.Result
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	4,  // 21: lockcluster.log.v1.UnlockCommand.token:type_name -> lockcluster.log.v1.Token
+	14, // 22: lockcluster.log.v1.Txn.conditions:type_name -> lockcluster.log.v1.Condition
+	15, // 23: lockcluster.log.v1.Txn.ranges:type_name -> lockcluster.log.v1.RangeCondition
+	1,  // 24: lockcluster.log.v1.Txn.requests:type_name -> lockcluster.log.v1.Command
+	5,  // 25: lockcluster.log.v1.Import.locks:type_name -> lockcluster.log.v1.Acquire
+	9,  // 26: lockcluster.log.v1.Import.command_locks:type_name -> lockcluster.log.v1.LockCommand
+	11, // 27: lockcluster.log.v1.Import.documents:type_name -> lockcluster.log.v1.PutDocument
+	2,  // 28: lockcluster.log.v1.Lock.key:type_name -> lockcluster.log.v1.Key
+	3,  // 29: lockcluster.log.v1.Lock.owner:type_name -> lockcluster.log.v1.Owner
+	4,  // 30: lockcluster.log.v1.Lock.token:type_name -> lockcluster.log.v1.Token
+	6,  // 31: lockcluster.log.v1.Lock.acquired_at:type_name -> lockcluster.log.v1.Instant
+	6,  // 32: lockcluster.log.v1.Lock.renewed_at:type_name -> lockcluster.log.v1.Instant
+	6,  // 33: lockcluster.log.v1.CommandLock.locked_at:type_name -> lockcluster.log.v1.Instant
+	4,  // 34: lockcluster.log.v1.CommandLock.token:type_name -> lockcluster.log.v1.Token
+	6,  // 35: lockcluster.log.v1.Document.armed_at:type_name -> lockcluster.log.v1.Instant
+	22, // 36: lockcluster.log.v1.Result.lock:type_name -> lockcluster.log.v1.Lock
+	22, // 37: lockcluster.log.v1.Result.locks:type_name -> lockcluster.log.v1.Lock
+	23, // 38: lockcluster.log.v1.Result.command_lock:type_name -> lockcluster.log.v1.CommandLock
+	24, // 39: lockcluster.log.v1.Result.document:type_name -> lockcluster.log.v1.Document
+	4,  // 40: lockcluster.log.v1.Result.token:type_name -> lockcluster.log.v1.Token
+	25, // 41: lockcluster.log.v1.Result.results:type_name -> lockcluster.log.v1.Result
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
