@@ -96,11 +96,11 @@ func everyRecord() *state.Mem {
 		a := state.Begin(tx, state.Env{Index: 9, Term: 2, Now: now})
 		key := lockcluster.Key{Namespace: "default", Repo: "group/sub/repo", Path: "env/prod", Workspace: "default", Project: "web"}
 		pull := lockcluster.Acquire{
-			Key: key, Owner: lockcluster.Owner{Host: "gitlab.example", Repo: "other/repo", Pull: 7}, User: "jane",
+			Key: key, Owner: lockcluster.Owner{Host: "gitlab.example", Repo: key.Repo, Pull: 7}, User: "jane",
 			Priority: lockcluster.PriorityHigh, AcquiredAt: now.In(time.FixedZone("", -5400)), Value: []byte("value \x00\xff"),
 		}
 		leased := pull
-		leased.Key.Project, leased.Owner, leased.TTL = "", lockcluster.Owner{ID: "runner", Host: "gitlab.example"}, time.Minute
+		leased.Key.Project, leased.Owner, leased.TTL = "", lockcluster.Owner{ID: "runner", Host: "gitlab.example", Repo: "other/repo"}, time.Minute
 		a.Do(command.Command{Request: pull})
 		a.Do(command.Command{
 			ID: lockcluster.RequestID{ClientID: "client", Sequence: 40, AckedBelow: 39}, Request: leased, Digest: 0x0102030405060708,

@@ -105,7 +105,8 @@ func (c *checker) locks() {
 		var rec statepb.LockRecord
 		decode(string(rune(tableLock)), value, &rec)
 		l := lockFrom(ns, text, &rec)
-		if l.Key.Text() != text || l.Key.Validate() != nil || l.Owner.Validate() != nil {
+		if l.Key.Text() != text || l.Key.Validate() != nil || l.Owner.Validate() != nil ||
+			l.Owner.ID == "" && l.Owner.Repo != l.Key.Repo {
 			c.fail("lock %q: key or owner is not valid", text)
 		}
 		c.token("lock", text, l.Token)

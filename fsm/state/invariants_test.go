@@ -91,6 +91,7 @@ func TestCheckInvariantsSeesDamage(t *testing.T) {
 		"pull lock of no kind":      edit(lockKey("default", text), &lock, func() { lock.Kind = 0 }),
 		"lock of nobody":            edit(lockKey("default", text), &lock, func() { lock.Pull = 0 }),
 		"lock of another pull":      edit(lockKey("default", text), &lock, func() { lock.Pull = 2 }),
+		"lock of another repo":      edit(lockKey("default", text), &lock, func() { lock.OwnerRepo = []byte("org/other") }),
 		"lock of another host":      edit(lockKey("default", text), &lock, func() { lock.Host = []byte("gitlab.com") }),
 		"lock of another length":    edit(lockKey("default", text), &lock, func() { lock.RepoLen = 3 }),
 		"lease of another epoch":    edit(leaseKey(lockcluster.SpaceLock, "default", leasedText), &lease, func() { lease.LeaseEpoch++ }),

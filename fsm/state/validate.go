@@ -76,6 +76,9 @@ func validateAcquire(r lockcluster.Acquire) error {
 		return err
 	}
 	switch {
+	case r.Owner.ID == "" && r.Owner.Repo != r.Key.Repo:
+		return fmt.Errorf("%w: a pull request's lock is of its own repository: the owner's is %q, the key's is %q",
+			lockcluster.ErrInvalid, r.Owner.Repo, r.Key.Repo)
 	case r.TTL != 0 && r.Owner.ID == "":
 		return fmt.Errorf("%w: a pull request's lock never expires; use an owner id for a lease", lockcluster.ErrInvalid)
 	case r.Priority > lockcluster.PriorityCritical:

@@ -29,6 +29,7 @@ func TestValidate(t *testing.T) {
 		"no workspace":          with(func(r *lockcluster.Acquire) { r.Key.Workspace = "" }),
 		"long key":              with(func(r *lockcluster.Acquire) { r.Key.Project = long }),
 		"no owner":              with(func(r *lockcluster.Acquire) { r.Owner = lockcluster.Owner{} }),
+		"pull of another repo":  with(func(r *lockcluster.Acquire) { r.Owner.Repo = "org/other" }),
 		"two owners":            with(func(r *lockcluster.Acquire) { r.Owner.ID = "x" }),
 		"pull of no repo":       with(func(r *lockcluster.Acquire) { r.Owner.Repo = "" }),
 		"long owner":            with(func(r *lockcluster.Acquire) { r.Owner = lockcluster.Owner{ID: long} }),
