@@ -39,7 +39,7 @@ func (g *getter) look(r state.Reader, _ uint64) {
 	case lockcluster.SpaceCommand:
 		if l := state.GetCommandLock(r, ns, g.n.key); l != nil {
 			g.found, g.value = true, l.Value
-			g.mark = seenMark{revision: l.Revision}
+			g.mark = seenMark{token: l.Token}
 		}
 	case lockcluster.SpaceDocument:
 		if d := state.GetDocument(r, ns, g.n.key); d != nil {
@@ -166,7 +166,7 @@ func (c *conn) noteSet(n name, res *lockcluster.Result) {
 	case res.Lock != nil:
 		mark.token = res.Lock.Token
 	case res.CommandLock != nil:
-		mark.revision = res.CommandLock.Revision
+		mark.token = res.CommandLock.Token
 	default:
 		return
 	}
@@ -201,7 +201,7 @@ func (c *conn) del(key []byte) reply {
 		req = lockcluster.DeleteDocument{Namespace: c.namespace, Key: n.key}
 	case lockcluster.SpaceCommand:
 		mark, _ := c.guardOf(n)
-		req = lockcluster.UnlockCommand{Namespace: c.namespace, Name: n.key, Revision: mark.revision}
+		req = lockcluster.UnlockCommand{Namespace: c.namespace, Name: n.key, Token: mark.token}
 	case lockcluster.SpaceLock:
 		if n.key == "" || len(n.key) > lockcluster.KeySizeMax {
 			return replyNull // no lock has such a key

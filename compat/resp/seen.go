@@ -20,9 +20,8 @@ const (
 
 // seenMark says which grant of a lock a client has read or made.
 type seenMark struct {
-	token    lockcluster.Token // of a lock
-	revision uint64            // of a command lock
-	at       time.Time
+	token lockcluster.Token
+	at    time.Time
 }
 
 // seen remembers the locks that a client has read, so that its DEL deletes

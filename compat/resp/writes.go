@@ -108,7 +108,7 @@ func (s *session) del(n name) reply {
 	}
 	if n.space == lockcluster.SpaceCommand {
 		s.note(n)
-		res := s.change(lockcluster.UnlockCommand{Namespace: s.ns, Name: n.key, Revision: mark.revision})
+		res := s.change(lockcluster.UnlockCommand{Namespace: s.ns, Name: n.key, Token: mark.token})
 		return delReply(&res)
 	}
 	l := s.findLock(n.key)
