@@ -48,11 +48,16 @@ func TestDev(t *testing.T) {
 	if err := json.Unmarshal([]byte(held.stdout), &refusal); err != nil || refusal.Acquired || refusal.Holder.Pull != 1 || refusal.Index == 0 {
 		t.Errorf("refusal as JSON: %+v, %v", refusal, err)
 	}
-	at(0, "locks", "release", key, "--pull", "2").want(t, 1, "held by pull request #1")
+	at(0, "locks", "release", key, "--pull", "2").want(t, 3, "held by pull request #1")
 	at(1, "locks", "release", key, "--pull", "1").want(t, 0, "released "+key)
 	at(2, "locks", "get", key).want(t, 1, "is not locked")
 	at(2, "locks", "acquire", key, "--owner", "ci", "--ttl", "1h").want(t, 0, "acquired")
 	at(0, "locks", "release", key, "--force").want(t, 0, `owner "ci"`)
+	at(0, "locks", "acquire", key, "--owner", "ci").want(t, 0, "acquired")
+	at(0, "locks", "acquire", key, "--owner", "ci", "--ttl", "1h").want(t, 0, "--ttl was not applied")
+	at(0, "locks", "acquire", "acme/infra/a/b/default/", "--owner", "ci").want(t, 0, `repository "acme/infra", path "a/b"`)
+	at(0, "locks", "get", "garbage").want(t, 2, "want repo/path/workspace/project")
+	at(0, "locks", "get", "pr/"+key).want(t, 1, `has no "pr/" before it`)
 
 	if code := d.interrupt(t); code != 0 {
 		t.Errorf("dev left with exit code %d", code)

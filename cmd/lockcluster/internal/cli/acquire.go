@@ -32,11 +32,14 @@ The lock of a pull request never expires. With --ttl the lock of an --owner does
 unless it is acquired again in time.`,
 		Example: `  lockcluster locks acquire acme/infra/./default/ --pull 7 --user ann
   lockcluster locks acquire group/sub/infra/net/default/ --repo group/sub/infra --owner ci-42 --ttl 10m`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(1, 1),
 		RunE: a.withClient(&f.client, func(ctx context.Context, c *client, words []string) error {
 			req, err := f.request(words[0])
 			if err != nil {
 				return err
+			}
+			if reading := f.key.reading(words[0], req.Key); reading != "" {
+				say(a.Err, "%s\n", reading)
 			}
 			return a.acquire(ctx, c, req)
 		}),
@@ -58,6 +61,9 @@ func (f *acquireFlags) request(text string) (lockcluster.Acquire, error) {
 	key, err := f.key.parse(text)
 	if err != nil {
 		return lockcluster.Acquire{}, err
+	}
+	if f.who.set("pull") && f.who.pull < 1 {
+		return lockcluster.Acquire{}, usagef("--pull %d: want the number of a pull request, above 0", f.who.pull)
 	}
 	owner, err := f.who.owner(key.Repo)
 	switch {
@@ -81,6 +87,7 @@ type acquireAnswer struct {
 	Key      string    `json:"key"`
 	Status   string    `json:"status"`
 	Holder   *lockView `json:"holder,omitempty"`
+	Note     string    `json:"note,omitempty"`
 }
 
 func (a *app) acquire(ctx context.Context, c *client, req lockcluster.Acquire) error {
@@ -94,6 +101,9 @@ func (a *app) acquire(ctx context.Context, c *client, req lockcluster.Acquire) e
 	}
 	if answer.Acquired {
 		answer.Token = result.Lock.Token.String()
+		if req.TTL > 0 && result.Lock.TTL == 0 {
+			answer.Note = "--ttl was not applied: the lock was taken without one and never expires; release it and acquire it again to change that"
+		}
 	}
 	if err := a.print(answer, func(w io.Writer) error { return answer.write(w, result.Lock) }); err != nil {
 		return err
@@ -114,6 +124,9 @@ func (answer *acquireAnswer) write(w io.Writer, lock *lockcluster.Lock) (err err
 		_, err = fmt.Fprintf(w, "acquired %s for %s, token %s\n", visible(answer.Key), visible(lock.Owner.String()), answer.Token)
 	case answer.Acquired:
 		_, err = fmt.Fprintf(w, "%s had it already: %s, token %s\n", visible(lock.Owner.String()), visible(answer.Key), answer.Token)
+		if answer.Note != "" && err == nil {
+			_, err = fmt.Fprintln(w, answer.Note)
+		}
 	case answer.Status == lockcluster.StatusHeld.String():
 		by := ""
 		if lock.User != "" {

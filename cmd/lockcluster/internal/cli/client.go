@@ -115,14 +115,22 @@ func (c *client) needLock(ctx context.Context, namespace, text string) (*lockclu
 	if err := lockcluster.ValidateNamespace(namespace); err != nil {
 		return nil, usagef("--namespace: %w", err)
 	}
+	if text == "" {
+		return nil, badKey(text)
+	}
 	lock, _, err := c.GetLock(ctx, namespace, text)
 	if err != nil {
 		return nil, err
 	}
-	if lock == nil {
-		return nil, fmt.Errorf("%s is not locked", visible(text))
+	switch {
+	case lock != nil:
+		return lock, nil
+	case strings.Count(text, "/") < 2:
+		return nil, badKey(text)
+	case strings.HasPrefix(text, redisPrefix):
+		return nil, fmt.Errorf("%s is not locked; a KEY has no %q before it, that is for Redis", visible(text), redisPrefix)
 	}
-	return lock, nil
+	return nil, fmt.Errorf("%s is not locked", visible(text))
 }
 
 // diagnoseTimeout is how long to ask why a call was not answered.

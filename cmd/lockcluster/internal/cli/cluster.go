@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockcluster/lockcluster/cmd/lockcluster/internal/node"
 	"github.com/lockcluster/lockcluster/rpc"
 )
 
@@ -27,7 +28,7 @@ func (a *app) clusterStatusCommand() *cobra.Command {
 		Long: `status shows the cluster as the leader sees it, which asks all other nodes.
 Without a leader, or if it does not answer, it shows what another node sees and
 says so; without a leader the exit code is 1.`,
-		Args: args(cobra.NoArgs),
+		Args: args(0, 0),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
 			s, err := c.status(ctx)
 			if err != nil {
@@ -117,7 +118,7 @@ func (a *app) clusterMembersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "members",
 		Short: "List the nodes with all their addresses",
-		Args:  args(cobra.NoArgs),
+		Args:  args(0, 0),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
 			s, err := c.LeaderStatus(ctx)
 			if err != nil {
@@ -149,8 +150,11 @@ It is not needed before "lockcluster server --join", which does the same: use
 
 A node id is used once: a node that lost its disk comes back under a new id.`,
 		Example: "  lockcluster cluster add n4 10.0.0.4:7000",
-		Args:    args(cobra.ExactArgs(2)),
+		Args:    args(2, 2),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
+			if err := node.CheckMember(words[0], words[1]); err != nil {
+				return usagef("%w", err)
+			}
 			index, err := c.AddMember(ctx, words[0], words[1])
 			if err != nil {
 				return err
@@ -171,8 +175,11 @@ func (a *app) clusterRemoveCommand() *cobra.Command {
 		Long: `remove takes a node out of the cluster; its process then stops by itself, and its
 id cannot come back. Refused when the rest would have no reachable majority.`,
 		Example: "  lockcluster cluster remove n4",
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    args(1, 1),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
+			if words[0] == "" {
+				return usagef("ID is empty: which node?")
+			}
 			index, err := c.RemoveMember(ctx, words[0])
 			if err != nil {
 				return err
@@ -192,7 +199,7 @@ func (a *app) clusterTransferCommand() *cobra.Command {
 		Long: `transfer-leader hands leadership to the given voter, or to the one that is
 furthest ahead, and answers when that one leads.`,
 		Example: "  lockcluster cluster transfer-leader n2",
-		Args:    args(cobra.MaximumNArgs(1)),
+		Args:    args(0, 1),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
 			to := ""
 			if len(words) > 0 {

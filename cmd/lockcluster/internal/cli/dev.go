@@ -38,7 +38,7 @@ data of node <id>, its process id (pid) and what it logs (log); the next start o
 DIR finds every lock again.`,
 		Example: `  lockcluster dev
   lockcluster dev --data-dir ./locks --nodes 5`,
-		Args: args(cobra.NoArgs),
+		Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd.Context(), o) },
 	}
 	f := cmd.Flags()

@@ -43,7 +43,7 @@ be read, and locks that two pull requests claim. Their bytes, which hold secrets
 are kept in the directory --quarantine, readable by you only.`,
 		Example: `  lockcluster import --from boltdb:/var/lib/atlantis/atlantis.db --dry-run
   lockcluster import --from boltdb:/var/lib/atlantis/atlantis.db --on-conflict keep-older`,
-		Args: args(cobra.NoArgs),
+		Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.importFrom(cmd.Context(), &f) },
 	}
 	fs := cmd.Flags()

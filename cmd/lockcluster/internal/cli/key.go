@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/lockcluster/lockcluster"
 )
+
+// redisPrefix is before a lock's key on the Redis door, and only there.
+const redisPrefix = "pr/"
 
 // keyFlags are the parts of a lock key that its text may leave open.
 type keyFlags struct {
@@ -36,6 +40,9 @@ func (k *keyFlags) parse(text string) (lockcluster.Key, error) {
 		return k.fromFlags(key, text)
 	}
 	if key.Repo == "" {
+		if rest, ok := strings.CutPrefix(text, redisPrefix); ok {
+			return key, usagef("key %q begins with %q, which only Redis keys do: write %q (or give --repo, if that is its owner's name)", text, redisPrefix, rest)
+		}
 		parts := strings.SplitN(text, "/", 3)
 		if len(parts) < 3 {
 			return key, badKey(text)
@@ -59,6 +66,22 @@ func (k *keyFlags) parse(text string) (lockcluster.Key, error) {
 		return key, usagef("key %q: %w", text, err)
 	}
 	return key, nil
+}
+
+// reading says how an ambiguous text was taken apart; empty if there is only
+// one way, or the flags say it.
+func (k *keyFlags) reading(text string, key lockcluster.Key) string {
+	segments := 0
+	for part := range strings.SplitSeq(text, "/") {
+		if part != "" {
+			segments++
+		}
+	}
+	if segments <= 4 || k.set("repo") || k.set("path") {
+		return ""
+	}
+	return fmt.Sprintf("KEY is read as repository %q, path %q, workspace %q, project %q; if that is wrong, give --repo, or all of --repo, --path, --workspace and --project",
+		key.Repo, key.Path, key.Workspace, key.Project)
 }
 
 // fromFlags takes the parts from the flags; the text must agree.

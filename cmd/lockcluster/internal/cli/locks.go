@@ -35,7 +35,7 @@ func (a *app) locksGetCommand() *cobra.Command {
 		Short:   "Show one lock",
 		Long:    "get shows who holds a lock. If nobody does, that is an error (exit code 1).",
 		Example: "  lockcluster locks get acme/infra/./default/",
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    args(1, 1),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
 			lock, err := c.needLock(ctx, namespace, words[0])
 			if err != nil {
@@ -57,7 +57,7 @@ func (a *app) locksListCommand() *cobra.Command {
 		Use:     "list",
 		Short:   "List locks",
 		Example: "  lockcluster locks list --repo acme/infra --pull 7",
-		Args:    args(cobra.NoArgs),
+		Args:    args(0, 0),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
 			if filter.Pull < 0 || filter.Pull > 0 && filter.Repo == "" {
 				return usagef("--pull needs a number above 0 and --repo: pull requests of two repositories may have one number")
@@ -159,10 +159,10 @@ func (a *app) locksReleaseCommand() *cobra.Command {
 		Use:   "release KEY (--owner ID | --pull N | --force)",
 		Short: "Release a lock",
 		Long: `release frees a lock if the given owner or pull request holds it; with --force,
-whoever holds it. If someone else holds it, or nobody does, nothing changes and
-the exit code is 1.`,
+whoever holds it. If someone else holds it, nothing changes and the exit code is
+3; if nobody does, it is 1.`,
 		Example: "  lockcluster locks release acme/infra/./default/ --pull 7",
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    args(1, 1),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
 			if force == (who.set("owner") || who.set("pull")) {
 				return usagef("say whose lock it is with --owner or --pull, or release it whoever holds it with --force")
@@ -220,7 +220,7 @@ func (a *app) release(ctx context.Context, c *client, namespace, text string, wh
 	case result.Status == lockcluster.StatusNotFound:
 		return fmt.Errorf("%s is not locked any more", visible(answer.Key))
 	case result.Status == lockcluster.StatusNotHolder && result.Lock != nil:
-		return fmt.Errorf("not released: %s is held by %s", visible(answer.Key), visible(result.Lock.Owner.String()))
+		return &exitError{exitRefused, fmt.Errorf("not released: %s is held by %s", visible(answer.Key), visible(result.Lock.Owner.String()))}
 	}
 	return fmt.Errorf("not released: %s %s", result.Status, result.Text)
 }

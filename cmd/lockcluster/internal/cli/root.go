@@ -23,8 +23,9 @@ type Streams struct {
 // app is what the commands share.
 type app struct {
 	Streams
-	environ []string // as os.Environ gives it
-	output  string   // --output
+	environ   []string // as os.Environ gives it
+	arguments []string
+	output    string // --output
 }
 
 // Main runs the command line and returns the exit code.
@@ -33,7 +34,7 @@ func Main(arguments []string, streams Streams) int {
 }
 
 func run(ctx context.Context, arguments []string, streams Streams, environ []string) int {
-	a := &app{Streams: streams, environ: environ}
+	a := &app{Streams: streams, environ: environ, arguments: arguments}
 	root := a.root() //nolint:contextcheck // commands take theirs from cobra
 	root.SetArgs(arguments)
 	root.SetIn(streams.In)
@@ -63,17 +64,15 @@ were its Redis.
 
 Start here:  lockcluster dev        three nodes on this machine
 
-Exit codes:  0 done · 1 failed · 2 wrong command line · 3 the answer is no (a
-lock is held by another, an import left records over).`,
+Exit codes:  0 done · 1 failed · 2 wrong command line · 3 another holds the lock
+(acquire, release), or an import left records over that need you.`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkOutput() },
 	}
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", outputTable, "how the answer looks: table or json")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w; see %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(a.flagError)
 	return group(root,
 		a.devCommand(),
 		a.serverCommand(),
@@ -88,7 +87,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Say which build this is",
-		Args:  args(cobra.NoArgs),
+		Args:  args(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			info := buildinfo.Get()
 			return a.print(info, func(w io.Writer) error {

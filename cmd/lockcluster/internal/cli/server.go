@@ -33,11 +33,14 @@ disk failed · %d has to be started again · %d was removed from the cluster.`,
 		Example: `  lockcluster server --node-id n1 --data-dir /var/lib/lockcluster \
     --initial-cluster n1=10.0.0.1:7000,n2=10.0.0.2:7000,n3=10.0.0.3:7000 \
     --raft-addr 10.0.0.1:7000 --grpc-addr 10.0.0.1:7100 --insecure`,
-		Args: args(cobra.NoArgs),
+		Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := config.Load(cmd.Flags(), a.environ)
 			if err == nil {
 				err = s.Complete()
+			}
+			if err == nil {
+				err = node.Check(s)
 			}
 			if err != nil {
 				return usagef("%w", err)

@@ -89,7 +89,7 @@ func (a *app) snapshotInspectCommand() *cobra.Command {
 		Use:   "inspect FILE",
 		Short: "Verify a backup and say what it holds",
 		Long:  "inspect reads the whole file and verifies every record and the checksums. It asks no cluster.",
-		Args:  args(cobra.ExactArgs(1)),
+		Args:  args(1, 1),
 		RunE: func(_ *cobra.Command, words []string) error {
 			b, err := inspect(words[0])
 			if err != nil {
@@ -109,7 +109,7 @@ func (a *app) snapshotSaveCommand() *cobra.Command {
 		Long: `save writes a consistent, checksummed backup and verifies it. FILE appears when the
 backup is complete and on disk, never before. It holds the credentials that
 Atlantis stores in its locks: it is readable by you only, keep it so.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(1, 1),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
 			b, err := save(ctx, c, words[0], force)
 			if err != nil {
@@ -179,7 +179,7 @@ taken since the backup is lost, every lock released since is back: stop all
 Atlantis first, and look through "locks list" before you start them again.
 
 The backup is verified before anything changes. Fencing tokens keep rising.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: args(1, 1),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {
 			return a.restore(ctx, c, words[0], yes)
 		}),

@@ -12,6 +12,16 @@ func nearest(name string, candidates []string) string {
 	return best
 }
 
+// Nearest returns the candidate that name may be a slip for, empty if none is
+// near enough.
+func Nearest(name string, candidates []string) string {
+	best := nearest(name, candidates)
+	if distance(name, best) > max(1, len(name)/3) {
+		return ""
+	}
+	return best
+}
+
 // distance is the Levenshtein distance of a and b, in bytes. Names are short:
 // longer ones are cut, so that a hostile file costs nothing.
 func distance(a, b string) int {
