@@ -88,7 +88,10 @@ func genOperation(t *rapid.T, ns string) lockcluster.Request {
 	case 3:
 		return genLockCommand(t, ns)
 	case 4:
-		return lockcluster.UnlockCommand{Namespace: ns, Name: genText.Draw(t, "name"), Revision: rapid.Uint64().Draw(t, "revision")}
+		return lockcluster.UnlockCommand{
+			Namespace: ns, Name: genText.Draw(t, "name"), Revision: rapid.Uint64().Draw(t, "revision"),
+			Token: lockcluster.Token{Epoch: rapid.Uint64().Draw(t, "epoch"), Counter: rapid.Uint64().Draw(t, "counter")},
+		}
 	case 5:
 		return genPut(t, ns)
 	case 6:

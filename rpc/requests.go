@@ -100,11 +100,13 @@ func lockCommandFromPB(r *pb.LockCommandRequest) (lockcluster.LockCommand, error
 }
 
 func unlockCommandToPB(r lockcluster.UnlockCommand) *pb.UnlockCommandRequest {
-	return &pb.UnlockCommandRequest{Namespace: r.Namespace, Name: r.Name, Revision: r.Revision}
+	return &pb.UnlockCommandRequest{Namespace: r.Namespace, Name: r.Name, Revision: r.Revision, Token: tokenToPB(r.Token)}
 }
 
 func unlockCommandFromPB(r *pb.UnlockCommandRequest) lockcluster.UnlockCommand {
-	return lockcluster.UnlockCommand{Namespace: namespaceOf(r.GetNamespace()), Name: r.GetName(), Revision: r.GetRevision()}
+	return lockcluster.UnlockCommand{
+		Namespace: namespaceOf(r.GetNamespace()), Name: r.GetName(), Revision: r.GetRevision(), Token: tokenFromPB(r.GetToken()),
+	}
 }
 
 func putToPB(r lockcluster.PutDocument) *pb.PutDocumentRequest {

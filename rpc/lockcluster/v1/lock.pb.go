@@ -1040,8 +1040,11 @@ type UnlockCommandRequest struct {
 	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// 0: whatever its revision.
-	Revision      uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
-	IncludeValue  bool   `protobuf:"varint,5,opt,name=include_value,json=includeValue,proto3" json:"include_value,omitempty"`
+	Revision     uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	IncludeValue bool   `protobuf:"varint,5,opt,name=include_value,json=includeValue,proto3" json:"include_value,omitempty"`
+	// Only the lock with this fencing token; unset: whichever holds. Prefer it to
+	// revision, which several locks of one moment may share.
+	Token         *Token `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1109,6 +1112,13 @@ func (x *UnlockCommandRequest) GetIncludeValue() bool {
 		return x.IncludeValue
 	}
 	return false
+}
+
+func (x *UnlockCommandRequest) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
 }
 
 type UnlockCommandResponse struct {
@@ -2410,13 +2420,14 @@ const file_rpc_lockcluster_v1_lock_proto_rawDesc = "" +
 	"\x05value\x18\x06 \x01(\fR\x05value\x12#\n" +
 	"\rinclude_value\x18\a \x01(\bR\fincludeValue\"E\n" +
 	"\x13LockCommandResponse\x12.\n" +
-	"\x06result\x18\x01 \x01(\v2\x16.lockcluster.v1.ResultR\x06result\"\xba\x01\n" +
+	"\x06result\x18\x01 \x01(\v2\x16.lockcluster.v1.ResultR\x06result\"\xe7\x01\n" +
 	"\x14UnlockCommandRequest\x12/\n" +
 	"\x04meta\x18\x01 \x01(\v2\x1b.lockcluster.v1.RequestMetaR\x04meta\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12#\n" +
-	"\rinclude_value\x18\x05 \x01(\bR\fincludeValue\"G\n" +
+	"\rinclude_value\x18\x05 \x01(\bR\fincludeValue\x12+\n" +
+	"\x05token\x18\x06 \x01(\v2\x15.lockcluster.v1.TokenR\x05token\"G\n" +
 	"\x15UnlockCommandResponse\x12.\n" +
 	"\x06result\x18\x01 \x01(\v2\x16.lockcluster.v1.ResultR\x06result\"\x82\x01\n" +
 	"\x13CheckCommandRequest\x12\x1c\n" +
@@ -2581,9 +2592,10 @@ var file_rpc_lockcluster_v1_lock_proto_goTypes = []any{
 	(*Guard)(nil),                        // 41: lockcluster.v1.Guard
 	(*Lock)(nil),                         // 42: lockcluster.v1.Lock
 	(*ReadInfo)(nil),                     // 43: lockcluster.v1.ReadInfo
-	(*CommandLock)(nil),                  // 44: lockcluster.v1.CommandLock
-	(*Document)(nil),                     // 45: lockcluster.v1.Document
-	(Space)(0),                           // 46: lockcluster.v1.Space
+	(*Token)(nil),                        // 44: lockcluster.v1.Token
+	(*CommandLock)(nil),                  // 45: lockcluster.v1.CommandLock
+	(*Document)(nil),                     // 46: lockcluster.v1.Document
+	(Space)(0),                           // 47: lockcluster.v1.Space
 }
 var file_rpc_lockcluster_v1_lock_proto_depIdxs = []int32{
 	34, // 0: lockcluster.v1.AcquireRequest.meta:type_name -> lockcluster.v1.RequestMeta
@@ -2608,75 +2620,76 @@ var file_rpc_lockcluster_v1_lock_proto_depIdxs = []int32{
 	39, // 19: lockcluster.v1.LockCommandRequest.locked_at:type_name -> google.protobuf.Timestamp
 	40, // 20: lockcluster.v1.LockCommandResponse.result:type_name -> lockcluster.v1.Result
 	34, // 21: lockcluster.v1.UnlockCommandRequest.meta:type_name -> lockcluster.v1.RequestMeta
-	40, // 22: lockcluster.v1.UnlockCommandResponse.result:type_name -> lockcluster.v1.Result
-	44, // 23: lockcluster.v1.CheckCommandResponse.command_lock:type_name -> lockcluster.v1.CommandLock
-	43, // 24: lockcluster.v1.CheckCommandResponse.read:type_name -> lockcluster.v1.ReadInfo
-	45, // 25: lockcluster.v1.GetDocumentResponse.document:type_name -> lockcluster.v1.Document
-	43, // 26: lockcluster.v1.GetDocumentResponse.read:type_name -> lockcluster.v1.ReadInfo
-	34, // 27: lockcluster.v1.PutDocumentRequest.meta:type_name -> lockcluster.v1.RequestMeta
-	0,  // 28: lockcluster.v1.PutDocumentRequest.condition:type_name -> lockcluster.v1.PutCondition
-	38, // 29: lockcluster.v1.PutDocumentRequest.ttl:type_name -> google.protobuf.Duration
-	40, // 30: lockcluster.v1.PutDocumentResponse.result:type_name -> lockcluster.v1.Result
-	34, // 31: lockcluster.v1.DeleteDocumentRequest.meta:type_name -> lockcluster.v1.RequestMeta
-	40, // 32: lockcluster.v1.DeleteDocumentResponse.result:type_name -> lockcluster.v1.Result
-	34, // 33: lockcluster.v1.SetTTLRequest.meta:type_name -> lockcluster.v1.RequestMeta
-	38, // 34: lockcluster.v1.SetTTLRequest.ttl:type_name -> google.protobuf.Duration
-	40, // 35: lockcluster.v1.SetTTLResponse.result:type_name -> lockcluster.v1.Result
-	46, // 36: lockcluster.v1.Condition.space:type_name -> lockcluster.v1.Space
-	46, // 37: lockcluster.v1.RangeCondition.space:type_name -> lockcluster.v1.Space
-	1,  // 38: lockcluster.v1.Operation.acquire:type_name -> lockcluster.v1.AcquireRequest
-	3,  // 39: lockcluster.v1.Operation.release:type_name -> lockcluster.v1.ReleaseRequest
-	7,  // 40: lockcluster.v1.Operation.release_by_pull:type_name -> lockcluster.v1.ReleaseByPullRequest
-	13, // 41: lockcluster.v1.Operation.lock_command:type_name -> lockcluster.v1.LockCommandRequest
-	15, // 42: lockcluster.v1.Operation.unlock_command:type_name -> lockcluster.v1.UnlockCommandRequest
-	21, // 43: lockcluster.v1.Operation.put_document:type_name -> lockcluster.v1.PutDocumentRequest
-	23, // 44: lockcluster.v1.Operation.delete_document:type_name -> lockcluster.v1.DeleteDocumentRequest
-	25, // 45: lockcluster.v1.Operation.set_ttl:type_name -> lockcluster.v1.SetTTLRequest
-	34, // 46: lockcluster.v1.TxnRequest.meta:type_name -> lockcluster.v1.RequestMeta
-	27, // 47: lockcluster.v1.TxnRequest.conditions:type_name -> lockcluster.v1.Condition
-	28, // 48: lockcluster.v1.TxnRequest.ranges:type_name -> lockcluster.v1.RangeCondition
-	29, // 49: lockcluster.v1.TxnRequest.operations:type_name -> lockcluster.v1.Operation
-	40, // 50: lockcluster.v1.TxnResponse.result:type_name -> lockcluster.v1.Result
-	34, // 51: lockcluster.v1.ImportRequest.meta:type_name -> lockcluster.v1.RequestMeta
-	1,  // 52: lockcluster.v1.ImportRequest.locks:type_name -> lockcluster.v1.AcquireRequest
-	13, // 53: lockcluster.v1.ImportRequest.command_locks:type_name -> lockcluster.v1.LockCommandRequest
-	21, // 54: lockcluster.v1.ImportRequest.documents:type_name -> lockcluster.v1.PutDocumentRequest
-	40, // 55: lockcluster.v1.ImportResponse.result:type_name -> lockcluster.v1.Result
-	1,  // 56: lockcluster.v1.LockService.Acquire:input_type -> lockcluster.v1.AcquireRequest
-	3,  // 57: lockcluster.v1.LockService.Release:input_type -> lockcluster.v1.ReleaseRequest
-	5,  // 58: lockcluster.v1.LockService.ReleaseIfOwnedByPull:input_type -> lockcluster.v1.ReleaseIfOwnedByPullRequest
-	7,  // 59: lockcluster.v1.LockService.ReleaseByPull:input_type -> lockcluster.v1.ReleaseByPullRequest
-	9,  // 60: lockcluster.v1.LockService.Get:input_type -> lockcluster.v1.GetRequest
-	11, // 61: lockcluster.v1.LockService.List:input_type -> lockcluster.v1.ListRequest
-	13, // 62: lockcluster.v1.LockService.LockCommand:input_type -> lockcluster.v1.LockCommandRequest
-	15, // 63: lockcluster.v1.LockService.UnlockCommand:input_type -> lockcluster.v1.UnlockCommandRequest
-	17, // 64: lockcluster.v1.LockService.CheckCommand:input_type -> lockcluster.v1.CheckCommandRequest
-	19, // 65: lockcluster.v1.LockService.GetDocument:input_type -> lockcluster.v1.GetDocumentRequest
-	21, // 66: lockcluster.v1.LockService.PutDocument:input_type -> lockcluster.v1.PutDocumentRequest
-	23, // 67: lockcluster.v1.LockService.DeleteDocument:input_type -> lockcluster.v1.DeleteDocumentRequest
-	25, // 68: lockcluster.v1.LockService.SetTTL:input_type -> lockcluster.v1.SetTTLRequest
-	30, // 69: lockcluster.v1.LockService.Txn:input_type -> lockcluster.v1.TxnRequest
-	32, // 70: lockcluster.v1.LockService.Import:input_type -> lockcluster.v1.ImportRequest
-	2,  // 71: lockcluster.v1.LockService.Acquire:output_type -> lockcluster.v1.AcquireResponse
-	4,  // 72: lockcluster.v1.LockService.Release:output_type -> lockcluster.v1.ReleaseResponse
-	6,  // 73: lockcluster.v1.LockService.ReleaseIfOwnedByPull:output_type -> lockcluster.v1.ReleaseIfOwnedByPullResponse
-	8,  // 74: lockcluster.v1.LockService.ReleaseByPull:output_type -> lockcluster.v1.ReleaseByPullResponse
-	10, // 75: lockcluster.v1.LockService.Get:output_type -> lockcluster.v1.GetResponse
-	12, // 76: lockcluster.v1.LockService.List:output_type -> lockcluster.v1.ListResponse
-	14, // 77: lockcluster.v1.LockService.LockCommand:output_type -> lockcluster.v1.LockCommandResponse
-	16, // 78: lockcluster.v1.LockService.UnlockCommand:output_type -> lockcluster.v1.UnlockCommandResponse
-	18, // 79: lockcluster.v1.LockService.CheckCommand:output_type -> lockcluster.v1.CheckCommandResponse
-	20, // 80: lockcluster.v1.LockService.GetDocument:output_type -> lockcluster.v1.GetDocumentResponse
-	22, // 81: lockcluster.v1.LockService.PutDocument:output_type -> lockcluster.v1.PutDocumentResponse
-	24, // 82: lockcluster.v1.LockService.DeleteDocument:output_type -> lockcluster.v1.DeleteDocumentResponse
-	26, // 83: lockcluster.v1.LockService.SetTTL:output_type -> lockcluster.v1.SetTTLResponse
-	31, // 84: lockcluster.v1.LockService.Txn:output_type -> lockcluster.v1.TxnResponse
-	33, // 85: lockcluster.v1.LockService.Import:output_type -> lockcluster.v1.ImportResponse
-	71, // [71:86] is the sub-list for method output_type
-	56, // [56:71] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	44, // 22: lockcluster.v1.UnlockCommandRequest.token:type_name -> lockcluster.v1.Token
+	40, // 23: lockcluster.v1.UnlockCommandResponse.result:type_name -> lockcluster.v1.Result
+	45, // 24: lockcluster.v1.CheckCommandResponse.command_lock:type_name -> lockcluster.v1.CommandLock
+	43, // 25: lockcluster.v1.CheckCommandResponse.read:type_name -> lockcluster.v1.ReadInfo
+	46, // 26: lockcluster.v1.GetDocumentResponse.document:type_name -> lockcluster.v1.Document
+	43, // 27: lockcluster.v1.GetDocumentResponse.read:type_name -> lockcluster.v1.ReadInfo
+	34, // 28: lockcluster.v1.PutDocumentRequest.meta:type_name -> lockcluster.v1.RequestMeta
+	0,  // 29: lockcluster.v1.PutDocumentRequest.condition:type_name -> lockcluster.v1.PutCondition
+	38, // 30: lockcluster.v1.PutDocumentRequest.ttl:type_name -> google.protobuf.Duration
+	40, // 31: lockcluster.v1.PutDocumentResponse.result:type_name -> lockcluster.v1.Result
+	34, // 32: lockcluster.v1.DeleteDocumentRequest.meta:type_name -> lockcluster.v1.RequestMeta
+	40, // 33: lockcluster.v1.DeleteDocumentResponse.result:type_name -> lockcluster.v1.Result
+	34, // 34: lockcluster.v1.SetTTLRequest.meta:type_name -> lockcluster.v1.RequestMeta
+	38, // 35: lockcluster.v1.SetTTLRequest.ttl:type_name -> google.protobuf.Duration
+	40, // 36: lockcluster.v1.SetTTLResponse.result:type_name -> lockcluster.v1.Result
+	47, // 37: lockcluster.v1.Condition.space:type_name -> lockcluster.v1.Space
+	47, // 38: lockcluster.v1.RangeCondition.space:type_name -> lockcluster.v1.Space
+	1,  // 39: lockcluster.v1.Operation.acquire:type_name -> lockcluster.v1.AcquireRequest
+	3,  // 40: lockcluster.v1.Operation.release:type_name -> lockcluster.v1.ReleaseRequest
+	7,  // 41: lockcluster.v1.Operation.release_by_pull:type_name -> lockcluster.v1.ReleaseByPullRequest
+	13, // 42: lockcluster.v1.Operation.lock_command:type_name -> lockcluster.v1.LockCommandRequest
+	15, // 43: lockcluster.v1.Operation.unlock_command:type_name -> lockcluster.v1.UnlockCommandRequest
+	21, // 44: lockcluster.v1.Operation.put_document:type_name -> lockcluster.v1.PutDocumentRequest
+	23, // 45: lockcluster.v1.Operation.delete_document:type_name -> lockcluster.v1.DeleteDocumentRequest
+	25, // 46: lockcluster.v1.Operation.set_ttl:type_name -> lockcluster.v1.SetTTLRequest
+	34, // 47: lockcluster.v1.TxnRequest.meta:type_name -> lockcluster.v1.RequestMeta
+	27, // 48: lockcluster.v1.TxnRequest.conditions:type_name -> lockcluster.v1.Condition
+	28, // 49: lockcluster.v1.TxnRequest.ranges:type_name -> lockcluster.v1.RangeCondition
+	29, // 50: lockcluster.v1.TxnRequest.operations:type_name -> lockcluster.v1.Operation
+	40, // 51: lockcluster.v1.TxnResponse.result:type_name -> lockcluster.v1.Result
+	34, // 52: lockcluster.v1.ImportRequest.meta:type_name -> lockcluster.v1.RequestMeta
+	1,  // 53: lockcluster.v1.ImportRequest.locks:type_name -> lockcluster.v1.AcquireRequest
+	13, // 54: lockcluster.v1.ImportRequest.command_locks:type_name -> lockcluster.v1.LockCommandRequest
+	21, // 55: lockcluster.v1.ImportRequest.documents:type_name -> lockcluster.v1.PutDocumentRequest
+	40, // 56: lockcluster.v1.ImportResponse.result:type_name -> lockcluster.v1.Result
+	1,  // 57: lockcluster.v1.LockService.Acquire:input_type -> lockcluster.v1.AcquireRequest
+	3,  // 58: lockcluster.v1.LockService.Release:input_type -> lockcluster.v1.ReleaseRequest
+	5,  // 59: lockcluster.v1.LockService.ReleaseIfOwnedByPull:input_type -> lockcluster.v1.ReleaseIfOwnedByPullRequest
+	7,  // 60: lockcluster.v1.LockService.ReleaseByPull:input_type -> lockcluster.v1.ReleaseByPullRequest
+	9,  // 61: lockcluster.v1.LockService.Get:input_type -> lockcluster.v1.GetRequest
+	11, // 62: lockcluster.v1.LockService.List:input_type -> lockcluster.v1.ListRequest
+	13, // 63: lockcluster.v1.LockService.LockCommand:input_type -> lockcluster.v1.LockCommandRequest
+	15, // 64: lockcluster.v1.LockService.UnlockCommand:input_type -> lockcluster.v1.UnlockCommandRequest
+	17, // 65: lockcluster.v1.LockService.CheckCommand:input_type -> lockcluster.v1.CheckCommandRequest
+	19, // 66: lockcluster.v1.LockService.GetDocument:input_type -> lockcluster.v1.GetDocumentRequest
+	21, // 67: lockcluster.v1.LockService.PutDocument:input_type -> lockcluster.v1.PutDocumentRequest
+	23, // 68: lockcluster.v1.LockService.DeleteDocument:input_type -> lockcluster.v1.DeleteDocumentRequest
+	25, // 69: lockcluster.v1.LockService.SetTTL:input_type -> lockcluster.v1.SetTTLRequest
+	30, // 70: lockcluster.v1.LockService.Txn:input_type -> lockcluster.v1.TxnRequest
+	32, // 71: lockcluster.v1.LockService.Import:input_type -> lockcluster.v1.ImportRequest
+	2,  // 72: lockcluster.v1.LockService.Acquire:output_type -> lockcluster.v1.AcquireResponse
+	4,  // 73: lockcluster.v1.LockService.Release:output_type -> lockcluster.v1.ReleaseResponse
+	6,  // 74: lockcluster.v1.LockService.ReleaseIfOwnedByPull:output_type -> lockcluster.v1.ReleaseIfOwnedByPullResponse
+	8,  // 75: lockcluster.v1.LockService.ReleaseByPull:output_type -> lockcluster.v1.ReleaseByPullResponse
+	10, // 76: lockcluster.v1.LockService.Get:output_type -> lockcluster.v1.GetResponse
+	12, // 77: lockcluster.v1.LockService.List:output_type -> lockcluster.v1.ListResponse
+	14, // 78: lockcluster.v1.LockService.LockCommand:output_type -> lockcluster.v1.LockCommandResponse
+	16, // 79: lockcluster.v1.LockService.UnlockCommand:output_type -> lockcluster.v1.UnlockCommandResponse
+	18, // 80: lockcluster.v1.LockService.CheckCommand:output_type -> lockcluster.v1.CheckCommandResponse
+	20, // 81: lockcluster.v1.LockService.GetDocument:output_type -> lockcluster.v1.GetDocumentResponse
+	22, // 82: lockcluster.v1.LockService.PutDocument:output_type -> lockcluster.v1.PutDocumentResponse
+	24, // 83: lockcluster.v1.LockService.DeleteDocument:output_type -> lockcluster.v1.DeleteDocumentResponse
+	26, // 84: lockcluster.v1.LockService.SetTTL:output_type -> lockcluster.v1.SetTTLResponse
+	31, // 85: lockcluster.v1.LockService.Txn:output_type -> lockcluster.v1.TxnResponse
+	33, // 86: lockcluster.v1.LockService.Import:output_type -> lockcluster.v1.ImportResponse
+	72, // [72:87] is the sub-list for method output_type
+	57, // [57:72] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_rpc_lockcluster_v1_lock_proto_init() }
