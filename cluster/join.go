@@ -14,6 +14,7 @@ import (
 
 const (
 	joinPause     = 500 * time.Millisecond // between rounds over the endpoints
+	joinLogPause  = 5 * time.Second        // between two lines about it in the log
 	joinTimeout   = 3 * time.Second        // of one call
 	joinHops      = 3                      // leader hints followed in one round
 	removedChecks = 5 * time.Second        // without a leader before asking whether we are a member
@@ -27,6 +28,7 @@ func (n *Node) join(ctx context.Context) error {
 		return fmt.Errorf("encode join request: %w", err)
 	}
 	last := errors.New("no endpoint answered")
+	var logged time.Time
 	for {
 		for _, endpoint := range n.cfg.Join {
 			reply, err := n.joinAt(ctx, endpoint, request)
@@ -41,7 +43,10 @@ func (n *Node) join(ctx context.Context) error {
 				last = errors.New(reply.NotNow)
 			}
 		}
-		n.logger.Warn("not joined yet", "endpoints", n.cfg.Join, "err", last)
+		if time.Since(logged) >= joinLogPause {
+			logged = time.Now()
+			n.logger.Warn("not joined yet, still trying", "endpoints", n.cfg.Join, "err", last)
+		}
 		select {
 		case <-time.After(joinPause):
 		case <-ctx.Done():

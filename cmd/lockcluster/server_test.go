@@ -129,8 +129,14 @@ func TestServerJoins(t *testing.T) {
 	})
 	lockclusterCommand(t, "locks", "acquire", key, "--pull", "2", "--endpoints", second.grpc).want(t, 3, "#1")
 
-	again := append(serverArguments(t, filepath.Join(t.TempDir(), "other")), "--node-id", "n2", "--initial-cluster", "", "--join", first.grpc)
-	lockclusterCommand(t, again...).want(t, 1, "n2")
+	other := t.TempDir()
+	for _, dir := range []string{filepath.Join(other, "new"), other} { // a refused node claims no directory
+		again := append(serverArguments(t, dir), "--node-id", "n2", "--initial-cluster", "", "--join", first.grpc)
+		lockclusterCommand(t, again...).want(t, 1, "n2")
+		if entries, err := os.ReadDir(other); err != nil || len(entries) > 0 {
+			t.Errorf("left in the data directory %s: %v, %v", dir, entries, err)
+		}
+	}
 	lockclusterCommand(t, "cluster", "remove", "n2", "--endpoints", first.grpc+","+second.grpc).want(t, 0, "removed")
 	testutil.WaitFor(t, startTimeout, func() error {
 		if a := lockclusterCommand(t, "cluster", "remove", "n1", "--endpoints", first.grpc); a.code != 1 || !strings.Contains(a.stderr, "last voter") {
@@ -138,6 +144,22 @@ func TestServerJoins(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A node that cannot join yet says so now and then, and not that it serves.
+func TestServerWaitsToJoin(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, append(serverArguments(t, filepath.Join(t.TempDir(), "n2")), "--node-id", "n2", "--initial-cluster", "", "--join", "127.0.0.1:1")...)
+	testutil.WaitFor(t, startTimeout, func() error {
+		if said := s.log.String(); !strings.Contains(said, "node listens") {
+			return fmt.Errorf("it does not listen yet: %s", said)
+		}
+		return nil
+	})
+	said := s.log.String()
+	if n := strings.Count(said, "not joined yet"); n < 1 || n > 6 || strings.Contains(said, "node serves") {
+		t.Errorf("it says %d times that it has not joined: %s", n, said)
+	}
 }
 
 // With a password file the Redis door lets nobody in without it; garbage on it

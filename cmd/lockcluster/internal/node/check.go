@@ -40,7 +40,11 @@ func Check(s config.Server) error {
 
 // CheckMember reports why a node could not have that id and Raft address.
 func CheckMember(id, raftAddr string) error {
-	return cluster.Config{NodeID: id, DataDir: ".", RaftAddr: raftAddr}.Validate()
+	err := cluster.Config{NodeID: id, DataDir: ".", RaftAddr: raftAddr}.Validate()
+	if err != nil {
+		return fmt.Errorf("ID, HOST:PORT: %w", err)
+	}
+	return nil
 }
 
 // inFlags gives settings in an error's text the names of their flags.

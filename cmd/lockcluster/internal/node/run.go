@@ -41,12 +41,13 @@ func Run(ctx context.Context, s config.Server, logOut io.Writer) error {
 	if err := probe(s); err != nil {
 		return err
 	}
+	before := lookAt(s.DataDir)
 	r := &runner{settings: s, logger: newLogger(logOut, s), registry: newRegistry()}
 	if err := r.start(password); err != nil { //nolint:contextcheck // a signal while the parts start is handled when they run
-		return errors.Join(err, r.stop()) //nolint:contextcheck // stopping has time limits of its own
+		err = errors.Join(err, r.stop()) //nolint:contextcheck // stopping has time limits of its own
+		return errors.Join(err, before.undo())
 	}
-	r.logger.Info("node serves", "node_id", s.NodeID, "version", buildinfo.Get().Version, "data_dir", s.DataDir,
-		"raft", s.RaftAddr, "grpc", s.GRPCAddr, "http", s.HTTPAddr, "resp", s.RESPAddr)
+	r.announce(ctx)
 	<-ctx.Done()
 	r.logger.Info("node stops", "node_id", s.NodeID)
 	if err := r.stop(); err != nil { //nolint:contextcheck // ctx has ended: stopping has time limits of its own
@@ -54,6 +55,27 @@ func Run(ctx context.Context, s config.Server, logOut io.Writer) error {
 	}
 	r.logger.Info("node has stopped", "node_id", s.NodeID)
 	return nil
+}
+
+// readyPause is between two looks at whether the node is ready.
+const readyPause = 100 * time.Millisecond
+
+// announce says in the log that the node listens, and when it is ready to
+// serve; it returns then, or when ctx ends.
+func (r *runner) announce(ctx context.Context) {
+	s := r.settings
+	r.logger.Info("node listens", "node_id", s.NodeID, "version", buildinfo.Get().Version, "data_dir", s.DataDir,
+		"raft", s.RaftAddr, "grpc", s.GRPCAddr, "http", s.HTTPAddr, "resp", s.RESPAddr)
+	tick := time.NewTicker(readyPause)
+	defer tick.Stop()
+	for r.node.Ready() != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	r.logger.Info("node serves", "node_id", s.NodeID)
 }
 
 // probe finds out whether the node could listen on its addresses.
