@@ -92,11 +92,11 @@ func list(ctx context.Context, p ScalePlan, res *Scale) error {
 		return err
 	}
 	defer client.Close()
-	repos := (p.Locks + locksPerRepo - 1) / locksPerRepo
+	repos := p.Locks / locksPerRepo // full ones
 	var one, all []time.Duration
 	const times = 51 // the first is the connection's
 	for i := range times {
-		took, err := listed(ctx, client, rpc.LockFilter{Repo: scaleRepo(i * repos / times)}, min(locksPerRepo, p.Locks))
+		took, err := listed(ctx, client, rpc.LockFilter{Repo: scaleRepo(i * repos / times)}, locksPerRepo)
 		if err != nil {
 			return err
 		}

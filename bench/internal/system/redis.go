@@ -115,7 +115,7 @@ type redisDialect int
 const (
 	redisAtomic     redisDialect = iota + 1 // SET NX GET; compare and delete in a script
 	redisAsAtlantis                         // GET then SET; GET then DEL
-	redisDoor                               // SET NX GET; DEL that our door restricts to what the connection took
+	redisDoor                               // SET NX GET; DEL that our door restricts to what the connection has taken or seen
 )
 
 // unlockScript deletes a key only if it still holds the caller's bytes.
@@ -138,7 +138,7 @@ func (s *redisSystem) Describe() string {
 	case redisAtomic:
 		return "TryLock = SET NX GET; Unlock = script (compare, delete)" + rest
 	case redisDoor:
-		return "TryLock = SET NX GET; Unlock = DEL on the connection that took it" + rest
+		return "TryLock = SET NX GET; Unlock = DEL of exactly what this connection has taken" + rest
 	default:
 		return "as Atlantis does: TryLock = GET, SET; Unlock = GET, decode, DEL" + rest
 	}

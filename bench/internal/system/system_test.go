@@ -3,6 +3,8 @@ package system_test
 import (
 	"bytes"
 	"context"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,8 +13,8 @@ import (
 )
 
 // exclusive tells which systems release a lock only for the client that took
-// it; as Atlantis uses its stores, anybody may.
-var exclusive = map[string]bool{"etcd": true, "redis": true}
+// it; as Atlantis uses its stores, whoever has seen it may.
+var exclusive = map[string]bool{"etcd": true, "redis": true, "lockcluster-grpc": true}
 
 // A lock's stored bytes have the promised size, so that all systems carry the
 // same load.
@@ -44,11 +46,18 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// Every peer means the same by the four operations, as far as it can.
-func TestPeersMeanTheSame(t *testing.T) {
-	atomic, asAtlantis := system.NewRedis()
-	for _, s := range []system.System{system.NewEtcd(), atomic, asAtlantis, system.NewBolt()} {
-		t.Run(s.Name(), func(t *testing.T) {
+// Every system means the same by the four operations, as far as it can.
+func TestSystemsMeanTheSame(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "lockcluster")
+	build := exec.Command("go", "build", "-tags", "hashicorpmetrics", "-o", bin, "./cmd/lockcluster")
+	build.Dir = "../../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build lockcluster: %v\n%s", err, out)
+	}
+	names := system.All(system.Ours{})
+	for i := range names {
+		t.Run(names[i].Name(), func(t *testing.T) {
+			s := system.All(system.Ours{Binary: bin, LogStore: "wal"})[i]
 			d := s.Deployment()
 			if err := d.Check(); err != nil {
 				t.Fatalf("cannot be tested: %v", err)
