@@ -146,6 +146,28 @@ func TestServerJoins(t *testing.T) {
 	})
 }
 
+// Without a quorum every command ends within its timeout and says what is
+// missing; status shows what the node sees and whose view that is.
+func TestNoQuorum(t *testing.T) {
+	t.Parallel()
+	arguments := serverArguments(t, filepath.Join(t.TempDir(), "n1"))
+	founders := arguments[len(arguments)-1] + ",n2=" + testutil.FreeAddr(t) + ",n3=" + testutil.FreeAddr(t)
+	s := startServer(t, append(arguments, "--initial-cluster", founders)...)
+	testutil.WaitFor(t, startTimeout, func() error {
+		if a := lockclusterCommand(t, "cluster", "status", "--endpoints", s.grpc); !strings.Contains(a.stdout, "as seen by n1, which has no leader") {
+			return fmt.Errorf("%s", a)
+		}
+		return nil
+	})
+	for _, line := range []string{
+		"locks list", "locks get " + key, "locks acquire " + key + " --pull 1", "cluster snapshot save " + filepath.Join(t.TempDir(), "backup"),
+		"import --quarantine= --from boltdb:" + filepath.Join(fixtures, "atlantis-0.47.1.db"),
+	} {
+		a := lockclusterCommand(t, append(strings.Fields(line), "--endpoints", s.grpc, "--timeout", "1s")...)
+		a.want(t, 1, "the nodes answer, but there is no leader: too few voters reach each other")
+	}
+}
+
 // A node that cannot join yet says so now and then, and not that it serves.
 func TestServerWaitsToJoin(t *testing.T) {
 	t.Parallel()

@@ -179,3 +179,12 @@ func TestUnreachable(t *testing.T) {
 		t.Errorf("exit code %d after %v: %s", code, d, diagnostics)
 	}
 }
+
+// An empty word is no key and no node, which needs no cluster to tell.
+func TestEmptyWords(t *testing.T) {
+	for _, words := range [][]string{{"locks", "get", ""}, {"locks", "release", "", "--force"}, {"cluster", "remove", ""}, {"cluster", "add", "", "h:1"}} {
+		if code, _, diagnostics := command(t, nil, words...); code != 2 {
+			t.Errorf("%q: exit code %d, %s", words, code, diagnostics)
+		}
+	}
+}

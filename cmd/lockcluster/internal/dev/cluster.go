@@ -265,6 +265,8 @@ func (c *Cluster) again(p *process) bool {
 	switch {
 	case p.exitCode() == cluster.ExitCodeRemoved:
 		then = "it was removed from the cluster and is not started again"
+	case p.exitCode() == cluster.ExitCodeDiverged:
+		then = "its data cannot be trusted, so it is not started again"
 	case held(p.node.DataDir):
 		then = "another process uses its data directory: it is not started again"
 	case !c.mayRestart(p.node.ID):
