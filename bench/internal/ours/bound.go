@@ -58,7 +58,7 @@ func timesOf(ds []time.Duration) Times {
 	sorted := slices.Sorted(slices.Values(t.Each))
 	n := len(sorted)
 	t.Median = (sorted[(n-1)/2] + sorted[n/2]) / 2
-	t.P95, t.Worst = sorted[min(n-1, n*95/100)], sorted[n-1]
+	t.P95, t.Worst = sorted[(n*95+99)/100-1], sorted[n-1]
 	return t
 }
 

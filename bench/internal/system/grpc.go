@@ -21,7 +21,7 @@ func (s *grpcSystem) Describe() string {
 // Open makes two [rpc.Client] with one connection each for every 32 clients, so
 // that 16 share a connection: one whose answers carry values, for the holder's
 // bytes and for reads, and one without, for Unlock, which wants none.
-func (s *grpcSystem) Open(_ context.Context, n int) ([]Client, func() error, error) {
+func (s *grpcSystem) Open(ctx context.Context, n int) ([]Client, func() error, error) {
 	var conns []*rpc.Client
 	closeAll := func() error {
 		var errs []error
@@ -32,10 +32,17 @@ func (s *grpcSystem) Open(_ context.Context, n int) ([]Client, func() error, err
 	}
 	dial := func(values bool) (*rpc.Client, error) {
 		c, err := s.cluster.Dial(rpc.ClientConfig{Connections: 1, WithValues: values})
-		if err == nil {
-			conns = append(conns, c)
+		if err != nil {
+			return nil, err
 		}
-		return c, err
+		conns = append(conns, c)
+		// From the first answer on it knows the leader; listings do not teach it.
+		for range 2 {
+			if _, _, err := c.GetLock(ctx, lockcluster.DefaultNamespace, "acme/nothing/./default/"); err != nil {
+				return nil, fmt.Errorf("connect: %w", err)
+			}
+		}
+		return c, nil
 	}
 	clients := make([]Client, n)
 	var with, without *rpc.Client
