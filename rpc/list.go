@@ -10,13 +10,9 @@ import (
 	pb "github.com/lockcluster/lockcluster/rpc/lockcluster/v1"
 )
 
-const (
-	// chunkBytes is the size of a listing's or a backup's message, about: a
-	// little less than what grpc's next pool of buffers holds.
-	chunkBytes = 240 << 10
-	// lockOverheadBytes is what a lock takes on the wire beside its texts and value.
-	lockOverheadBytes = 96
-)
+// chunkBytes is the size of a listing's or a backup's message, about: a little
+// less than what grpc's next pool of buffers holds.
+const chunkBytes = 240 << 10
 
 // List streams one state's locks, so a slow reader costs memory for what has
 // changed since, and never holds up writers.
@@ -29,25 +25,24 @@ func (l *lockService) List(r *pb.ListRequest, stream grpc.ServerStreamingServer[
 	if err != nil {
 		return err
 	}
-	chunk := &pb.ListResponse{Read: info}
-	size, sent, left := 0, false, r.GetLimit()
+	left := r.GetLimit()
+	encoder := lockEncoder{includeValue: r.GetIncludeValue()}
+	chunk, sent := make([]byte, 0, 16<<10), false // most listings are short
 	filter := state.LockFilter{Repo: r.GetRepo(), Pull: int(r.GetPull()), Text: r.GetPrefix(), After: r.GetAfter()}
 	state.ListLocks(view, ns, filter, func(lock *lockcluster.Lock) bool {
-		out := lockToPB(lock, r.GetIncludeValue())
-		chunk.Locks = append(chunk.Locks, out)
-		size += lockOverheadBytes + 2*len(out.GetText()) + len(out.GetUser()) + len(out.GetValue())
-		if size >= chunkBytes {
-			if err = stream.Send(chunk); err != nil {
+		// The limit of a message is for one lock, however large; grpc's sender
+		// keeps the message, so the next has memory of its own.
+		if chunk = encoder.append(chunk, lock); len(chunk) >= chunkBytes {
+			if err = stream.Send(listChunk(info, chunk)); err != nil {
 				return false
 			}
-			sent, size = true, 0
-			chunk = &pb.ListResponse{Read: info, Locks: make([]*pb.Lock, 0, len(chunk.GetLocks()))}
+			chunk, sent = make([]byte, 0, chunkBytes+chunkBytes/16), true
 		}
 		left-- // wraps when there is no limit
 		return left != 0
 	})
-	if err == nil && (!sent || len(chunk.GetLocks()) > 0) {
-		err = stream.Send(chunk)
+	if err == nil && (!sent || len(chunk) > 0) {
+		err = stream.Send(listChunk(info, chunk))
 	}
 	return err
 }
