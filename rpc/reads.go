@@ -105,13 +105,11 @@ type LockFilter struct {
 func (c *Client) ListLocks(ctx context.Context, filter LockFilter, opts ...ReadOption) iter.Seq2[*lockcluster.Lock, error] {
 	return func(yield func(*lockcluster.Lock, error) bool) {
 		stopped, begun := false, false
-		err := c.list(ctx, filter, readOptionsOf(opts), func(chunk *pb.ListResponse) error {
-			begun = begun || len(chunk.GetLocks()) > 0
-			for _, l := range chunk.GetLocks() {
-				if !yield(lockFromPB(l), nil) {
-					stopped = true
-					return errStopped
-				}
+		_, err := c.list(ctx, filter, readOptionsOf(opts), func(l *lockcluster.Lock) error {
+			begun = true
+			if !yield(l, nil) {
+				stopped = true
+				return errStopped
 			}
 			return nil
 		}, func() bool { return !begun })
@@ -127,12 +125,8 @@ var errStopped = errors.New("the caller has seen enough")
 func (c *Client) CollectLocks(ctx context.Context, filter LockFilter, opts ...ReadOption) ([]lockcluster.Lock, ReadInfo, error) {
 	o := readOptionsOf(opts)
 	var locks []lockcluster.Lock
-	var info ReadInfo
-	err := c.list(ctx, filter, o, func(chunk *pb.ListResponse) error {
-		info = infoFromPB(chunk.GetRead(), o.stale)
-		for _, l := range chunk.GetLocks() {
-			locks = append(locks, *lockFromPB(l))
-		}
+	info, err := c.list(ctx, filter, o, func(l *lockcluster.Lock) error {
+		locks = append(locks, *l)
 		return nil
 	}, func() bool {
 		locks = locks[:0]
@@ -144,21 +138,29 @@ func (c *Client) CollectLocks(ctx context.Context, filter LockFilter, opts ...Re
 	return locks, info, nil
 }
 
-// list streams a listing into chunk. again says whether it may be begun anew
-// after it broke.
-func (c *Client) list(ctx context.Context, f LockFilter, o readOptions, chunk func(*pb.ListResponse) error, again func() bool) error {
+// list calls each with the locks of a listing. again says whether it may be
+// begun anew after it broke.
+func (c *Client) list(ctx context.Context, f LockFilter, o readOptions, each func(*lockcluster.Lock) error, again func() bool) (ReadInfo, error) {
 	in := &pb.ListRequest{
 		Namespace: f.Namespace, Repo: f.Repo, Pull: int64(f.Pull), Prefix: f.Prefix, After: f.After,
 		Limit: uint64(max(0, f.Limit)), IncludeValue: c.cfg.WithValues, Stale: o.stale,
 	}
-	return c.stream(ctx, o.kind(), again, func(ctx context.Context, cc *grpc.ClientConn, w *watch) error {
-		stream, err := pb.NewLockServiceClient(cc).List(ctx, in)
+	var d listDecoder
+	err := c.stream(ctx, o.kind(), again, func(ctx context.Context, cc *grpc.ClientConn, w *watch) error {
+		stream, err := cc.NewStream(ctx, &pb.LockService_ServiceDesc.Streams[0], pb.LockService_List_FullMethodName, grpc.ForceCodecV2(chunkCodec))
 		if err != nil {
 			return err
 		}
+		if err := stream.SendMsg(in); err != nil {
+			return err
+		}
+		if err := stream.CloseSend(); err != nil {
+			return err
+		}
 		for {
+			var m encodedChunk
 			w.begin()
-			r, err := stream.Recv()
+			err := stream.RecvMsg(&m)
 			w.end()
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -166,9 +168,12 @@ func (c *Client) list(ctx context.Context, f LockFilter, o readOptions, chunk fu
 			if err != nil {
 				return err
 			}
-			if err := chunk(r); err != nil {
+			err = d.chunk(m.buf.ReadOnlyData(), each)
+			m.buf.Free()
+			if err != nil {
 				return &finalError{err}
 			}
 		}
 	})
+	return infoFromPB(d.info, o.stale), err
 }
