@@ -25,7 +25,7 @@ const listLocksField = 1
 func (e *lockEncoder) append(b []byte, l *lockcluster.Lock) []byte {
 	m := e.lock[:0]
 	m = e.message(m, 1, e.key(&l.Key))
-	m = appendText(m, 2, l.Key.Text())
+	m = appendKeyText(m, 2, &l.Key)
 	m = appendNumber(m, 3, int64(l.Kind))
 	m = e.message(m, 4, e.owner(&l.Owner))
 	m = appendText(m, 5, l.User)
@@ -87,6 +87,23 @@ func appendText(b []byte, field protowire.Number, text string) []byte {
 		return b
 	}
 	return protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), validText(text))
+}
+
+// appendKeyText adds the key's text form, see [lockcluster.Key.Text].
+func appendKeyText(b []byte, field protowire.Number, k *lockcluster.Key) []byte {
+	parts := [...]string{validText(k.Repo), validText(k.Path), validText(k.Workspace), validText(k.Project)}
+	size := len(parts) - 1
+	for _, p := range parts {
+		size += len(p)
+	}
+	b = protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(size)) //nolint:gosec // a length
+	for i, p := range parts {
+		if i > 0 {
+			b = append(b, '/')
+		}
+		b = append(b, p...)
+	}
+	return b
 }
 
 func appendNumber(b []byte, field protowire.Number, n int64) []byte {

@@ -67,8 +67,9 @@ func ListLocks(r Reader, ns string, f LockFilter, yield func(*lockcluster.Lock) 
 	if f.After != "" {
 		from = table + f.After + "\x00"
 	}
+	var rec statepb.LockRecord
 	r.Scan(prefix, from, func(key string, value []byte) bool {
-		var rec statepb.LockRecord
+		rec.Reset()
 		decodeLock(key, value, &rec)
 		if f.Repo != "" && int(rec.GetRepoLen()) != len(f.Repo) {
 			return true // a repository whose name merely begins alike
