@@ -37,7 +37,7 @@ func Run(ctx context.Context, p Plan) (res *Result, err error) {
 		}
 	}()
 	listed := listedLocks()
-	if err := p.startAll(ctx, deployments, listed); err != nil {
+	if err := p.startAll(ctx, deployments); err != nil {
 		return res, err
 	}
 	for _, s := range p.Systems {
@@ -51,7 +51,15 @@ func Run(ctx context.Context, p Plan) (res *Result, err error) {
 func (p Plan) measure(ctx context.Context, res *Result, listed []*system.Lock) error {
 	total := len(p.Workloads) * p.Rounds * len(p.Systems)
 	began := time.Now()
+	loaded := false
 	for _, w := range p.Workloads {
+		// Not before it is needed: what comes first finds the systems empty.
+		if w.needsData() && !loaded {
+			loaded = true
+			if err := p.loadAll(ctx, listed); err != nil {
+				return err
+			}
+		}
 		for round := 1; round <= p.Rounds; round++ {
 			noise, err := probe(p.Dir)
 			if err != nil {
@@ -97,8 +105,7 @@ func (p Plan) deployments() []system.Deployment {
 	return ds
 }
 
-func (p Plan) startAll(ctx context.Context, ds []system.Deployment, listed []*system.Lock) error {
-	needsData := slices.ContainsFunc(p.Workloads, Workload.needsData)
+func (p Plan) startAll(ctx context.Context, ds []system.Deployment) error {
 	for _, d := range ds {
 		dir := filepath.Join(p.Dir, d.Name())
 		if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -108,9 +115,12 @@ func (p Plan) startAll(ctx context.Context, ds []system.Deployment, listed []*sy
 		if err := d.Start(ctx, dir); err != nil {
 			return fmt.Errorf("start %s: %w", d.Name(), err)
 		}
-		if !needsData {
-			continue
-		}
+	}
+	return nil
+}
+
+func (p Plan) loadAll(ctx context.Context, listed []*system.Lock) error {
+	for _, d := range p.deployments() {
 		p.say("storing %d locks in %s", len(listed), d.Name())
 		if err := d.Load(ctx, listed); err != nil {
 			return fmt.Errorf("store %d locks in %s: %w", len(listed), d.Name(), err)

@@ -120,7 +120,13 @@ func (c *etcdCluster) Load(ctx context.Context, locks []*Lock) error {
 		return err
 	}
 	defer cl.Close()
-	return inParallel(ctx, locks, 4, 100, func(ctx context.Context, _ int, part []*Lock) error {
+	// Slowly: etcd keeps a buffer as large as the largest number of writes that
+	// ever came within 100 ms, and copies it for every read and transaction. A
+	// quick load doubles what each costs for good.
+	pace := time.NewTicker(10 * time.Millisecond)
+	defer pace.Stop()
+	return inParallel(ctx, locks, 1, 20, func(ctx context.Context, _ int, part []*Lock) error {
+		<-pace.C
 		ops := make([]clientv3.Op, len(part))
 		for i, l := range part {
 			ops[i] = clientv3.OpPut(redisKey(l), string(l.Value))
