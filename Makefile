@@ -76,6 +76,14 @@ e2e: test-deps $(BIN)/gotestsum ## run the tests on real processes only
 	@pkgs=$$($(GO) list -tags $(TAGS) ./internal/e2e/... ./cmd/... 2>/dev/null); \
 	  $(TEST) -tags $(TAGS) -count=1 -timeout 40m $(TESTFLAGS) $$pkgs
 
+.PHONY: race-atlantis
+race-atlantis: test-deps ## race Atlantis's own code on two nodes, and on plain Redis (about 2 minutes)
+	cd compat/atlantis && LOCKCLUSTER_RACE_KEYS=20000 $(GO) test -tags $(TAGS) -count=1 -timeout 30m -v -run 'Race|ClusterMode' ./wire
+
+.PHONY: chaos
+chaos: ## kill the leader 50 times, all nodes 20 times, move leadership 20 times (about 4 minutes)
+	LOCKCLUSTER_KILLS=50 LOCKCLUSTER_KILLS_ALL=20 LOCKCLUSTER_TRANSFERS=20 $(GO) test -tags $(TAGS) -count=1 -timeout 60m -v ./internal/e2e
+
 .PHONY: compose-smoke
 compose-smoke: ## bring three nodes up with Docker Compose, kill one, check the locks
 	LOCKCLUSTER_NEED_DOCKER=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 20m ./deploy/compose/...
