@@ -72,6 +72,7 @@ func clientKey(client string) string    { return string(tableClient) + client }
 func answerOrderKey(order uint64) string {
 	return string(appendUint64([]byte{tableAnswerOrder}, order))
 }
+
 func clientOrderKey(order uint64) string {
 	return string(appendUint64([]byte{tableClientOrder}, order))
 }

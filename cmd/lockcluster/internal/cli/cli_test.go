@@ -80,7 +80,7 @@ func TestUsage(t *testing.T) {
 		{line: "sever", want: `did you mean "server"?`},
 		{line: "cluster stats", want: `did you mean "status"?`},
 		{line: "locks list extra", want: `unexpected "extra"`},
-		{line: "locks aquire a/b/c/d/ --pull 3", want: `did you mean "acquire"?`},
+		{line: "locks acquir a/b/c/d/ --pull 3", want: `did you mean "acquire"?`},
 		{line: "locks acquire a/b/c/d/ --pul 3", want: "did you mean --pull?"},
 		{line: "locks acquire a/b/c/d/ --pull x", want: `--pull "x": want a whole number`},
 		{line: "locks acquire a/b/c/d/ --pull 0", want: "above 0"},

@@ -41,11 +41,11 @@ func (c *claim) undo() error {
 	}
 	lock, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_RDWR, 0)
 	if err != nil {
-		return nil //nolint:nilerr // nothing was made
+		return nil // nothing was made
 	}
 	defer func() { _ = lock.Close() }()
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil //nolint:nilerr // it is another process's
+		return nil // it is another process's
 	}
 	stamp := struct {
 		ClusterID string `json:"cluster_id"`
@@ -53,7 +53,7 @@ func (c *claim) undo() error {
 	}{}
 	b, err := os.ReadFile(filepath.Join(c.dir, stampFile))
 	if err != nil || json.Unmarshal(b, &stamp) != nil || stamp.ClusterID != "" || !stamp.Fresh {
-		return nil //nolint:nilerr // not sure that it is empty, so it stays
+		return nil // not sure that it is empty, so it stays
 	}
 	if !c.existed {
 		return os.RemoveAll(c.dir)
