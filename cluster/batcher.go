@@ -35,6 +35,7 @@ type batcher struct {
 func newBatcher(apply func([]byte) raft.ApplyFuture, m *machine, h *halter, mt *metrics, electionTimeout time.Duration) *batcher {
 	b := &batcher{apply: apply, machine: m, halter: h, metrics: mt, refuseMax: 2 * electionTimeout}
 	b.pump = newPump(b.send)
+	b.pump.stage = make(chan struct{}, 1)
 	return b
 }
 

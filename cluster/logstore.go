@@ -16,6 +16,8 @@ type guardedLog struct {
 	guard     *guard
 	monotonic bool
 	appended  atomic.Uint64 // bytes appended since the node started
+	// stored, if set, is told what was appended.
+	stored func([]*raft.Log)
 }
 
 func newGuardedLog(inner raft.LogStore, g *guard) *guardedLog {
@@ -50,6 +52,9 @@ func (l *guardedLog) StoreLogs(logs []*raft.Log) error {
 			n += uint64(len(entry.Data)) + 64
 		}
 		l.appended.Add(n)
+		if l.stored != nil {
+			l.stored(logs)
+		}
 	}
 	return err
 }

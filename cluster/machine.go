@@ -160,6 +160,20 @@ func (m *machine) launch(data []byte, f *flight) {
 	m.flights[dataKey(data)] = f
 }
 
+// stored notes that entries are on this node's disk.
+func (m *machine) stored(logs []*raft.Log) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.flights) == 0 {
+		return // a follower's
+	}
+	for _, l := range logs {
+		if f := m.flights[dataKey(l.Data)]; f != nil && f.stored != nil {
+			f.stored()
+		}
+	}
+}
+
 func (m *machine) land(data []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -161,6 +161,7 @@ func (n *Node) buildParts(o options) {
 		Node:       n.lead.setNode,
 		Granted:    o.grants,
 	}), n.halter, n.metrics)
+	n.log.stored = n.machine.stored
 	n.expiry = newExpiry(n.proposeHere, func(yield func(state.Lease) bool) { state.Leases(n.machine.fsm.Store().View(), yield) })
 	n.batcher = newBatcher(func(data []byte) raft.ApplyFuture { return n.raft.Apply(data, 0) }, n.machine, n.halter, n.metrics, n.cfg.ElectionTimeout)
 	n.forwarder = newForwarder(n.peers, n.lead, n.metrics, n.cfg.RequestTimeout)

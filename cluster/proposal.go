@@ -116,7 +116,10 @@ func (p *proposal) await(ctx context.Context) outcome {
 }
 
 // flight is a batch of proposals in one log entry or one forwarded call.
-type flight struct{ proposals []*proposal }
+type flight struct {
+	proposals []*proposal
+	stored    func() // to be called when it is on this node's disk; later calls do nothing
+}
 
 func (f *flight) decided(results fsm.Applied) {
 	for i, p := range f.proposals {

@@ -25,6 +25,10 @@ type pump struct {
 
 	kick  chan struct{}
 	slots chan struct{}
+	// stage, if there is one, holds the batch that is on its way to this node's
+	// disk. The next is not taken before: it would only wait, while what arrives
+	// meanwhile would miss it.
+	stage chan struct{}
 }
 
 func newPump(send func(context.Context, *flight, func())) *pump {
@@ -73,22 +77,43 @@ func (p *pump) run(ctx context.Context) {
 			return
 		}
 		for {
-			select {
-			case p.slots <- struct{}{}:
-			case <-ctx.Done():
+			stored, ok := p.enter(ctx)
+			if !ok {
 				return
 			}
 			f := p.take()
 			if f == nil {
+				stored()
 				<-p.slots
 				break
 			}
+			f.stored = stored
 			p.send(ctx, f, func() {
+				stored()
 				p.finished(len(f.proposals))
 				<-p.slots
 			})
 		}
 	}
+}
+
+// enter waits until a batch may be sent; stored makes room on the stage for the
+// next. It reports false when ctx ended.
+func (p *pump) enter(ctx context.Context) (stored func(), ok bool) {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false
+	}
+	if p.stage == nil {
+		return func() {}, true
+	}
+	select {
+	case p.stage <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false
+	}
+	return sync.OnceFunc(func() { <-p.stage }), true
 }
 
 // take removes the next batch from the queue, nil if there is none.
