@@ -41,6 +41,9 @@ const (
 	// network at every message: a third of all system calls of a unary call.
 	streamWindow     = 1 << 20
 	connectionWindow = 2 << 20
+	// workers is how many calls are served by goroutines that stay, whose stacks
+	// have grown already; more calls get goroutines of their own.
+	workers = 256
 	// connectionsMax bounds the connections of the gRPC listener, httpConnectionsMax
 	// those of the HTTP listener; more wait to be accepted.
 	connectionsMax     = 10_000
@@ -156,6 +159,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.ConnectionTimeout(5 * time.Second),
+		grpc.NumStreamWorkers(workers),
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),
 	}
