@@ -92,6 +92,7 @@ type Lock struct {
 	TTL        time.Duration // leased locks; zero for locks that do not expire
 	LeaseEpoch uint64        // leased locks: counts renewals
 	Revision   uint64        // log index of the last change
+	Home       Home          // ModeGradual: which system decides about it
 	// Value is exactly what a legacy client stored, or nil. It holds a VCS
 	// token and the pull request's text: never log, print or export it.
 	Value []byte
@@ -114,6 +115,7 @@ type CommandLock struct {
 	LockedAt  time.Time // the time the record carries, whole seconds
 	Token     Token
 	Revision  uint64
+	Home      Home   // as in [Lock]
 	Value     []byte // exactly what a legacy client stored
 }
 
@@ -126,4 +128,5 @@ type Document struct {
 	LeaseEpoch uint64        // counts settings of the TTL
 	ArmedAt    time.Time     // wall time at which the TTL was set, for display
 	Revision   uint64
+	Home       Home // as in [Lock]
 }

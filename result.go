@@ -26,11 +26,12 @@ const (
 	StatusIgnored      Status = 14 // an expiry that was overtaken
 	StatusInvalid      Status = 15 // the request cannot be understood; Text says why
 	StatusForgotten    Status = 16 // the client had acknowledged this request id before
+	StatusNotActive    Status = 17 // another system decides about it now, or the gate is closed; nothing changed
 )
 
 var statusNames = [...]string{
 	"unset", "granted", "already held", "held", "host conflict", "released", "not found", "not holder",
-	"stored", "not stored", "deleted", "applied", "conflict", "expired", "ignored", "invalid", "forgotten",
+	"stored", "not stored", "deleted", "applied", "conflict", "expired", "ignored", "invalid", "forgotten", "not active",
 }
 
 // String returns the status's name.
