@@ -1,5 +1,5 @@
 // Package migration is the road between Atlantis's own lock storage and the
-// cluster. Its first half, which is what is here, is the import.
+// cluster. Its first half is the import.
 //
 // [ImportBolt] takes over an atlantis.db, also while Atlantis has it open and
 // writes to it: [CopyBolt] makes a consistent copy without a lock on the
@@ -7,14 +7,19 @@
 // [BuildPlan] decides what each record is, and [Importer] sends the plan to
 // the cluster.
 //
-// What it promises:
+// For the time that both systems are in use, [Compare] says how two answers
+// differ, and a [MismatchLog] remembers that; package migration/report draws it.
+//
+// What the import promises:
 //   - Every record of the three buckets is imported, unchanged, quarantined or
 //     in a conflict; none is dropped in silence.
 //   - Identity comes from a record's value. The stored key is a cross-check.
 //   - Nothing in the cluster is ever overwritten, so an import can be stopped
 //     and repeated at any time.
-//   - No value is printed: reports and errors hold keys, owners and reasons.
+//   - No value is printed: reports, differences and errors hold keys, owners and
+//     reasons.
 //
-// Importing is for one goroutine at a time; nothing here keeps goroutines.
+// Importing is for one goroutine at a time; a MismatchLog is for any number.
+// Nothing here keeps goroutines.
 // DESIGN.md says why the copy is consistent.
 package migration

@@ -13,7 +13,10 @@ import (
 // probeTimeout bounds the checks of one probe.
 const probeTimeout = 2 * time.Second
 
-// newHTTP serves /metrics, /livez and /readyz, and nothing else.
+// apiPrefix is where [Config.API] is mounted.
+const apiPrefix = "/api/enhanced-locks/"
+
+// newHTTP serves /metrics, /livez, /readyz and the API, and nothing else.
 func (s *Server) newHTTP() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", s.livez)
@@ -22,6 +25,9 @@ func (s *Server) newHTTP() *http.Server {
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.cfg.Gatherer, promhttp.HandlerOpts{
 			MaxRequestsInFlight: 4, Timeout: 10 * time.Second,
 		}))
+	}
+	if s.cfg.API != nil {
+		mux.Handle(apiPrefix, s.cfg.API)
 	}
 	return &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 15 * time.Second,

@@ -64,6 +64,9 @@ type Config struct {
 	Logger         *slog.Logger          // default: discards
 	Registerer     prometheus.Registerer // nil: no metrics of this package
 	Gatherer       prometheus.Gatherer   // what /metrics shows; nil: /metrics is not found
+	// API answers what is below /api/enhanced-locks/ on the HTTP listener; nil:
+	// nothing is found there.
+	API http.Handler
 }
 
 // Server is an open gRPC listener and, if configured, an HTTP listener. Use
