@@ -1,0 +1,201 @@
+package controller
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/state"
+)
+
+// ErrRefused means that a change of the migration state was refused or given
+// up; the state is what it was.
+var ErrRefused = errors.New("refused")
+
+// change is one change of the migration state, as it goes on.
+type change struct {
+	before, next lockcluster.Migration
+	// authority is the system whose records count; the other is made equal.
+	authority lockcluster.System
+	// unverified leaves out what needs the legacy system.
+	unverified bool
+
+	carried   int // records that were still to be copied when the gate closed
+	gateSince time.Time
+	gateTime  time.Duration
+	after     lockcluster.Migration
+}
+
+// run makes the change: close the gate, drain, bring the mirror up, compare,
+// commit, open. Until the commit any failure opens the gate again with nothing
+// changed; a crash leaves it to the next leader to open. The caller holds
+// changeMu.
+func (t *term) run(ctx context.Context, c *change) error {
+	closed, err := t.closeGate(ctx, c)
+	if err == nil {
+		err = t.prepare(ctx, c, &closed)
+	}
+	if err != nil {
+		return errors.Join(err, t.reopen(&closed, c))
+	}
+	next := c.next
+	next.GateClosed = false
+	c.after, err = t.setMigration(t.ctx, closed.Epoch, next)
+	if err != nil {
+		// Whether it happened is in the log: this leader finds out before it
+		// opens the gate, or the next one does.
+		if c.after, err = t.settled(closed.Epoch, err); err != nil {
+			return errors.Join(err, t.reopen(&closed, c))
+		}
+	}
+	t.ready.Store(false)
+	defer t.openGate(c)
+	t.toEnhanced.drop()
+	if err := t.alignAfter(ctx, c); err != nil {
+		t.wg.Go(t.realignAfter)
+		return nil //nolint:nilerr // the change has happened; deciding waits until the systems are aligned
+	}
+	t.ready.Store(true)
+	return nil
+}
+
+// alignAfter makes the new state ready to serve.
+func (t *term) alignAfter(ctx context.Context, c *change) error {
+	m := &c.after
+	if m.Decides(m.Namespace) == lockcluster.SystemEnhanced {
+		return nil
+	}
+	// What is copied is equal already: only the fence has to follow the epoch.
+	return t.c.legacy.raise(ctx, m, t.fence(m))
+}
+
+func (t *term) realignAfter() {
+	for t.ctx.Err() == nil {
+		m := t.c.Migration()
+		if err := t.align(t.ctx, &m); err == nil {
+			t.ready.Store(true)
+			return
+		}
+		t.c.sleep(t.ctx, dutyPause)
+	}
+}
+
+// settled finds out whether the state was replaced in spite of an error.
+func (t *term) settled(epoch uint64, cause error) (lockcluster.Migration, error) {
+	var m lockcluster.Migration
+	for {
+		err := t.c.node.Read(t.ctx, func(r state.Reader, _ uint64) { m = state.GetMigration(r) })
+		switch {
+		case err == nil && m.Epoch > epoch && !m.GateClosed:
+			return m, nil
+		case err == nil, t.ctx.Err() != nil:
+			return m, cause
+		}
+		if !t.c.sleep(t.ctx, dutyPause) {
+			return m, cause
+		}
+	}
+}
+
+// closeGate stops all requests of the namespace, on this node and in the log,
+// and waits for those in flight.
+func (t *term) closeGate(ctx context.Context, c *change) (lockcluster.Migration, error) {
+	c.gateSince = time.Now()
+	t.gate.shut()
+	closed := c.before
+	closed.GateClosed, closed.Reason = true, c.next.Reason
+	closed, err := t.setMigration(ctx, c.before.Epoch, closed)
+	if err != nil {
+		return c.before, fmt.Errorf("close the gate: %w", err)
+	}
+	if err := t.gate.drained(ctx); err != nil {
+		return closed, fmt.Errorf("drain the requests in flight: %w", err)
+	}
+	return closed, nil
+}
+
+// prepare makes both systems equal, with the gate closed.
+func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migration) error {
+	if c.unverified || c.next.Mode == lockcluster.ModeLegacy && c.authority == lockcluster.SystemLegacy && closed.Mode != lockcluster.ModeGradual {
+		return nil // the enhanced system is left alone
+	}
+	// Nothing that was sent before counts any more.
+	if err := t.c.legacy.raise(ctx, closed, t.fence(closed)); err != nil {
+		return fmt.Errorf("fence the legacy system: %w", err)
+	}
+	if closed.Mode == lockcluster.ModeShadow {
+		select {
+		case <-t.queue.idle():
+		case <-ctx.Done():
+			return fmt.Errorf("finish shadowing: %w", ctx.Err())
+		}
+	}
+	c.carried = t.c.changed.size() + t.toEnhanced.size()
+	if closed.Mode == lockcluster.ModeGradual {
+		if err := t.alignGradual(ctx, closed); err != nil {
+			return fmt.Errorf("bring both systems up: %w", err)
+		}
+	} else if err := t.copyAll(ctx, closed, c.authority.Other()); err != nil {
+		return fmt.Errorf("bring the %s system up: %w", c.authority.Other(), err)
+	}
+	return t.verify(ctx, closed)
+}
+
+// verify compares what the two systems hold.
+func (t *term) verify(ctx context.Context, m *lockcluster.Migration) error {
+	mine, _ := t.c.node.StaleView()
+	old, err := t.c.legacy.view(ctx, m)
+	if err != nil {
+		return fmt.Errorf("read the legacy system back: %w", err)
+	}
+	a, n := state.ContentDigest(mine, m.Namespace)
+	b, k := state.ContentDigest(old, m.Namespace)
+	if n != k || !bytes.Equal(a, b) {
+		return fmt.Errorf("%w: the two systems differ after everything was copied (%d records in the enhanced, %d in the legacy system); "+
+			"look at \"lockcluster migration compare\"", ErrRefused, n, k)
+	}
+	return nil
+}
+
+// reopen gives a change up. The next leader does it if this one cannot.
+func (t *term) reopen(closed *lockcluster.Migration, c *change) error {
+	c.gateTime = time.Since(c.gateSince)
+	defer t.gate.open()
+	m := t.c.Migration()
+	if !m.GateClosed {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.ctx, t.c.cfg.RequestTimeout)
+	defer cancel()
+	next := c.before
+	next.GateClosed, next.Reason = false, "a change of the migration state was given up"
+	m, err := t.setMigration(ctx, max(m.Epoch, closed.Epoch), next)
+	if err == nil && m.Decides(m.Namespace) != lockcluster.SystemEnhanced {
+		err = t.c.legacy.raise(ctx, &m, t.fence(&m))
+	}
+	if err != nil {
+		t.ready.Store(false)
+		t.wg.Go(t.reopenLater)
+		return fmt.Errorf("open the gate again: %w (it is tried on)", err)
+	}
+	return nil
+}
+
+// reopenLater opens the gate again as soon as that can be done.
+func (t *term) reopenLater() {
+	t.changeMu.Lock()
+	defer t.changeMu.Unlock()
+	for !t.takeOver() {
+		if !t.c.sleep(t.ctx, dutyPause) {
+			return
+		}
+	}
+}
+
+func (t *term) openGate(c *change) {
+	c.gateTime = time.Since(c.gateSince)
+	t.gate.open()
+}

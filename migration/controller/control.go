@@ -1,0 +1,250 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/state"
+)
+
+// changeTimeout bounds a change of the migration state that was given no limit.
+const changeTimeout = 30 * time.Second
+
+// controlRequest is what an administrator asks of the leader; one field is set.
+type controlRequest struct {
+	Attach *attachRequest   `json:"attach,omitempty"`
+	Switch *SwitchRequest   `json:"switch,omitempty"`
+	Mode   *ModeRequest     `json:"mode,omitempty"`
+	Config *SettingsRequest `json:"config,omitempty"`
+	Status bool             `json:"status,omitempty"`
+	Clear  bool             `json:"clear,omitempty"`
+	Report bool             `json:"report,omitempty"`
+}
+
+type controlReply struct {
+	Switch *SwitchResult `json:"switch,omitempty"`
+	Mode   *ModeResult   `json:"mode,omitempty"`
+	Status *Status       `json:"status,omitempty"`
+}
+
+type attachRequest struct {
+	Kind      string `json:"kind"`
+	Host      string `json:"host"`
+	Namespace string `json:"namespace"`
+}
+
+// SwitchRequest asks for a cutover.
+type SwitchRequest struct {
+	To      string        `json:"to"` // enhanced or legacy
+	Reason  string        `json:"reason,omitempty"`
+	Timeout time.Duration `json:"timeout,omitempty"` // how long the gate may be closed; 0: 30 s
+	DryRun  bool          `json:"dry_run,omitempty"`
+	// Force leaves out the criteria, and the legacy system if it cannot be
+	// reached.
+	Force bool `json:"force,omitempty"`
+}
+
+// SwitchResult says what a cutover did. The JSON names are those that scripts
+// rely on.
+type SwitchResult struct {
+	From         string   `json:"from"`
+	To           string   `json:"to"`
+	Epoch        uint64   `json:"epoch"`
+	Index        uint64   `json:"index"`
+	GateClosedMS float64  `json:"gate_closed_ms"`
+	Carried      int      `json:"carried"` // records copied while the gate was closed
+	Records      int      `json:"records"` // records that both systems held alike when it was committed
+	DryRun       bool     `json:"dry_run"`
+	Unverified   bool     `json:"unverified,omitempty"` // the legacy system was left out
+	Checks       []string `json:"checks,omitempty"`
+}
+
+// ModeRequest asks for another mode.
+type ModeRequest struct {
+	Mode       string                   `json:"mode"`
+	Percentage *uint32                  `json:"percentage,omitempty"`
+	Canary     []lockcluster.CanaryRule `json:"canary,omitempty"`
+	KeepCanary bool                     `json:"keep_canary,omitempty"`
+	Authority  string                   `json:"authority,omitempty"` // which system's records count when one is attached
+	Kind       string                   `json:"kind,omitempty"`      // of the legacy system to attach
+	Host       string                   `json:"host,omitempty"`
+	Namespace  string                   `json:"namespace,omitempty"`
+	Reason     string                   `json:"reason,omitempty"`
+	Timeout    time.Duration            `json:"timeout,omitempty"`
+	DryRun     bool                     `json:"dry_run,omitempty"`
+	Force      bool                     `json:"force,omitempty"`
+}
+
+// ModeResult says what a change of the mode did.
+type ModeResult struct {
+	From         string   `json:"from"`
+	Mode         string   `json:"mode"`
+	ActiveSystem string   `json:"active_system"`
+	Epoch        uint64   `json:"epoch"`
+	Percentage   uint32   `json:"percentage"`
+	GateClosedMS float64  `json:"gate_closed_ms"`
+	Differences  int      `json:"differences"` // records that the other system will take over
+	Lost         int      `json:"lost"`        // records of the other system that will be no more
+	DryRun       bool     `json:"dry_run"`
+	Notes        []string `json:"notes,omitempty"`
+}
+
+// Switch makes a system the one that decides, everywhere at once.
+func (c *Controller) Switch(ctx context.Context, req SwitchRequest) (SwitchResult, error) {
+	out, err := c.control(ctx, controlRequest{Switch: &req})
+	if err != nil || out.Switch == nil {
+		return SwitchResult{}, err
+	}
+	return *out.Switch, nil
+}
+
+// SetMode changes the mode.
+func (c *Controller) SetMode(ctx context.Context, req ModeRequest) (ModeResult, error) {
+	if c.cfg.Attached != nil && req.Kind == "" {
+		req.Kind, req.Host, req.Namespace = c.cfg.Attached.Kind, c.attachedHost(), c.cfg.Attached.Namespace
+	}
+	out, err := c.control(ctx, controlRequest{Mode: &req})
+	if err != nil || out.Mode == nil {
+		return ModeResult{}, err
+	}
+	return *out.Mode, nil
+}
+
+// control serves an administrator's request.
+func (t *term) control(ctx context.Context, in controlRequest) (out controlReply, err error) {
+	switch {
+	case in.Status:
+		st := t.status(ctx)
+		return controlReply{Status: &st}, nil
+	case in.Clear:
+		t.c.shadow.clear()
+		return out, nil
+	}
+	t.changeMu.Lock()
+	defer t.changeMu.Unlock()
+	if t.ctx.Err() != nil {
+		return out, errNotReady
+	}
+	switch {
+	case in.Attach != nil:
+		return out, t.attach(ctx, in.Attach)
+	case in.Switch != nil:
+		res, err := t.switchTo(ctx, *in.Switch)
+		return controlReply{Switch: &res}, err
+	case in.Mode != nil:
+		res, err := t.setMode(ctx, *in.Mode)
+		return controlReply{Mode: &res}, err
+	case in.Config != nil:
+		return out, t.setSettings(ctx, *in.Config)
+	}
+	return out, fmt.Errorf("%w: an empty control request", lockcluster.ErrInvalid)
+}
+
+// attach begins an empty cluster in ModeLegacy.
+func (t *term) attach(ctx context.Context, a *attachRequest) error {
+	m := t.c.Migration()
+	if m.Mode != lockcluster.ModeEnhanced {
+		return nil
+	}
+	next := lockcluster.Migration{
+		Mode: lockcluster.ModeLegacy, Active: lockcluster.SystemLegacy, Legacy: a.Kind, LegacyHost: a.Host, Namespace: a.Namespace,
+		Reason: "a node was configured with a legacy system",
+	}
+	m, err := t.propose(ctx, lockcluster.SetMigration{ExpectedEpoch: m.Epoch, IfEmpty: true, Next: next})
+	if err != nil {
+		return err
+	}
+	t.ready.Store(false)
+	t.wg.Go(t.realignAfter)
+	t.c.log.Info("the legacy system was attached", "kind", a.Kind, "host", a.Host, "namespace", a.Namespace, "epoch", m.Epoch)
+	return nil
+}
+
+// switchTo is the cutover.
+func (t *term) switchTo(ctx context.Context, req SwitchRequest) (SwitchResult, error) {
+	m := t.c.Migration()
+	to, err := lockcluster.ParseSystem(req.To)
+	if err != nil {
+		return SwitchResult{}, err
+	}
+	if m.Legacy == "" {
+		return SwitchResult{}, fmt.Errorf("%w: no legacy system is attached, there is nothing to switch; "+
+			"start a node with --legacy-boltdb or --legacy-redis, then \"lockcluster cluster mode\"", ErrRefused)
+	}
+	from := authorityOf(&m)
+	res := SwitchResult{From: from.String(), To: to.String(), Epoch: m.Epoch, DryRun: req.DryRun}
+	if m.Mode == lockcluster.ModeGradual {
+		res.From = m.Mode.String()
+	} else if from == to && (m.Mode == lockcluster.ModeBlueGreen || to == lockcluster.SystemLegacy) {
+		res.Checks = append(res.Checks, "the "+to.String()+" system decides already; nothing was changed")
+		return res, nil
+	}
+	unverified, checks, err := t.mayGo(ctx, &m, to, req.Force)
+	res.Checks, res.Unverified = checks, unverified
+	if err != nil || req.DryRun {
+		return res, err
+	}
+	ctx, cancel := t.limit(ctx, req.Timeout)
+	defer cancel()
+	c := &change{before: m, next: m, authority: from, unverified: unverified}
+	c.next.Mode, c.next.Active, c.next.Percentage, c.next.Canary = lockcluster.ModeBlueGreen, to, 0, nil
+	c.next.Reason = req.Reason
+	err = t.run(ctx, c)
+	t.c.history.note(c, err)
+	res.GateClosedMS, res.Carried = float64(c.gateTime.Microseconds())/1000, c.carried
+	if err != nil {
+		return res, err
+	}
+	res.Epoch = c.after.Epoch
+	view, _ := t.c.node.StaleView()
+	res.Index = view.Index()
+	_, res.Records = state.ContentDigest(view, m.Namespace)
+	t.c.log.Info("cutover", "from", res.From, "to", res.To, "epoch", res.Epoch, "gate_closed_ms", res.GateClosedMS,
+		"records", res.Records, "reason", req.Reason)
+	return res, nil
+}
+
+// authorityOf returns the system whose records count; in ModeGradual both do.
+func authorityOf(m *lockcluster.Migration) lockcluster.System {
+	if s := m.Decides(m.Namespace); s != 0 {
+		return s
+	}
+	return m.Active
+}
+
+// mayGo checks whether a cutover makes sense now.
+func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockcluster.System, force bool) (unverified bool, checks []string, err error) {
+	short, cancel := context.WithTimeout(ctx, legacyTimeout)
+	defer cancel()
+	if err := t.c.legacy.check(short, m); err != nil {
+		if !force || to != lockcluster.SystemEnhanced {
+			return false, checks, fmt.Errorf("%w: the legacy system cannot be reached: %w", ErrRefused, err)
+		}
+		return true, append(checks, "the legacy system cannot be reached; the enhanced system goes on with its mirror as it is"), nil
+	}
+	checks = append(checks, "the legacy system answers")
+	if !t.ready.Load() {
+		return false, checks, fmt.Errorf("%w: this leader has not brought both systems up yet; try again in a moment", ErrRefused)
+	}
+	if to != lockcluster.SystemEnhanced {
+		return false, checks, nil // the way back is never barred
+	}
+	more, err := t.criteria(m)
+	checks = append(checks, more...)
+	if err != nil && force {
+		checks = append(checks, "forced: "+err.Error())
+		err = nil
+	}
+	return false, checks, err
+}
+
+func (t *term) limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d <= 0 {
+		d = changeTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	stop := context.AfterFunc(t.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}

@@ -1,0 +1,318 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/compat"
+	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/migration"
+)
+
+// decideGradual sends req to the home of its key. Requests about one key come
+// here one after the other (stripes), and the enhanced system knows every key
+// that is held in either, so a key is never free in one and held in the other.
+func (t *term) decideGradual(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
+	if _, ok := req.(lockcluster.Import); ok {
+		return lockcluster.Result{}, fmt.Errorf(
+			"%w: an import cannot choose between two systems; go to blue-green or shadow first (lockcluster cluster mode)", lockcluster.ErrInvalid)
+	}
+	defer t.stripes.lock(stripesOf(req))()
+	if r, ok := req.(lockcluster.ReleaseByPull); ok {
+		return t.releaseByPull(ctx, m, id, r)
+	}
+	home, err := t.homeOf(m, req)
+	if err != nil {
+		return lockcluster.Result{}, err
+	}
+	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: home, Request: req}
+	if home == lockcluster.SystemEnhanced {
+		return t.c.node.Do(ctx, id, routed)
+	}
+	if err := t.settleKeys(m, req); err != nil {
+		return lockcluster.Result{}, err
+	}
+	res, err := t.askLegacy(m, routed)
+	return res, t.copyBack(m, changedBy(req, &res), err)
+}
+
+// releaseByPull frees a pull request's locks in both systems.
+func (t *term) releaseByPull(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.ReleaseByPull) (lockcluster.Result, error) {
+	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: lockcluster.SystemLegacy, Request: req}
+	old, err := t.askLegacy(m, routed)
+	if err := t.copyBack(m, changedBy(req, &old), err); err != nil {
+		return lockcluster.Result{}, err
+	}
+	routed.Home = lockcluster.SystemEnhanced
+	res, err := t.c.node.Do(ctx, id, routed)
+	if err == nil && res.Status == lockcluster.StatusReleased {
+		res.Locks = append(res.Locks, old.Locks...)
+	}
+	return res, err
+}
+
+// homeOf returns the system that decides about req: that of the records it
+// names, or the one that a free key goes to.
+func (t *term) homeOf(m *lockcluster.Migration, req lockcluster.Request) (home lockcluster.System, err error) {
+	list, _ := targets(req)
+	home = 0
+	t.c.node.StaleRead(func(r state.Reader, _ uint64) {
+		for _, one := range list {
+			h := t.homeOfKey(r, m, one.ref, req)
+			if home != 0 && h != home {
+				err = fmt.Errorf("%w: the transaction is about keys of both systems; go to blue-green, or work on one key at a time", lockcluster.ErrInvalid)
+			}
+			home = h
+		}
+	})
+	if home == 0 { // nothing but conditions, which the enhanced system's copy can judge
+		home = lockcluster.SystemEnhanced
+	}
+	return home, err
+}
+
+func (t *term) homeOfKey(r state.Reader, m *lockcluster.Migration, ref lockcluster.RecordRef, req lockcluster.Request) lockcluster.System {
+	switch ref.Space {
+	case lockcluster.SpaceLock:
+		if l := state.FindLock(r, ref.Namespace, ref.Key); l != nil {
+			return m.HomeOf(l.Home)
+		}
+		if key, teams, ok := requester(req, ref.Key); ok {
+			return migration.Route(m, key, teams)
+		}
+	case lockcluster.SpaceCommand:
+		if l := state.GetCommandLock(r, ref.Namespace, ref.Key); l != nil {
+			return m.HomeOf(l.Home)
+		}
+	case lockcluster.SpaceDocument:
+		if d := state.GetDocument(r, ref.Namespace, ref.Key); d != nil {
+			return m.HomeOf(d.Home)
+		}
+	}
+	return migration.RouteText(m, ref.Key)
+}
+
+// requester returns the key that a request wants and the groups of who wants
+// it.
+func requester(req lockcluster.Request, text string) (key lockcluster.Key, teams []string, ok bool) {
+	switch r := req.(type) {
+	case lockcluster.Acquire:
+		return r.Key, compat.Teams(r.Value), r.Key.Text() == text
+	case lockcluster.Txn:
+		for _, sub := range r.Requests {
+			if key, teams, ok = requester(sub, text); ok {
+				return key, teams, true
+			}
+		}
+	}
+	return lockcluster.Key{}, nil, false
+}
+
+// settleKeys makes sure that the legacy system knows how its keys stand before
+// it decides about them: a copy that the enhanced system has given up may still
+// lie there.
+func (t *term) settleKeys(m *lockcluster.Migration, req lockcluster.Request) error {
+	list, whole := targets(req)
+	if whole {
+		return t.alignGradual(t.ctx, m)
+	}
+	refs := make([]lockcluster.RecordRef, 0, len(list))
+	for _, one := range list {
+		refs = append(refs, one.ref)
+	}
+	return t.copyHomedLocked(t.ctx, m, refs)
+}
+
+// copyBack tells the enhanced system what the legacy system has decided,
+// before the client is told. It does not give up while this node leads: until
+// then nobody may decide about these keys.
+func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, cause error) error {
+	if cause != nil {
+		// It may have been done: everything is compared before the next decision.
+		t.ready.Store(false)
+		t.wg.Go(func() { t.realign() })
+		return cause
+	}
+	if len(refs) == 0 {
+		return nil
+	}
+	for {
+		ctx, cancel := context.WithTimeout(t.ctx, legacyTimeout)
+		b := &batch{}
+		err := t.readFrom(ctx, m, lockcluster.SystemLegacy, func(r state.Reader) {
+			for _, ref := range refs {
+				b.read(r, ref)
+			}
+		})
+		if err == nil {
+			err = t.send(ctx, m, lockcluster.SystemEnhanced, b)
+		}
+		cancel()
+		if err == nil || t.ctx.Err() != nil {
+			return err
+		}
+		t.warn("a decision of the legacy system could not be copied yet", err)
+		if !t.c.sleep(t.ctx, dutyPause) {
+			return errNotReady
+		}
+	}
+}
+
+// realign compares both systems after a decision of unknown outcome.
+func (t *term) realign() {
+	for t.ctx.Err() == nil {
+		unlock := t.stripes.lock(all)
+		m := t.c.Migration()
+		err := t.c.legacy.raise(t.ctx, &m, t.fence(&m))
+		if err == nil && m.Mode == lockcluster.ModeGradual {
+			err = t.alignGradual(t.ctx, &m)
+		}
+		unlock()
+		if err == nil {
+			t.ready.Store(true)
+			return
+		}
+		t.warn("the two systems cannot be compared yet", err)
+		t.c.sleep(t.ctx, dutyPause)
+	}
+}
+
+// copyHomed brings the legacy system's copies of enhanced records up, one
+// stripe after the other.
+func (t *term) copyHomed(ctx context.Context, m *lockcluster.Migration, refs []lockcluster.RecordRef) error {
+	byStripe := map[int][]lockcluster.RecordRef{}
+	for _, ref := range refs {
+		one := target{ref: ref}
+		if ref.Space == lockcluster.SpaceLock {
+			one = lockTarget(ref.Namespace, ref.Key)
+		}
+		i := stripeOf(one)
+		byStripe[i] = append(byStripe[i], ref)
+	}
+	for i, refs := range byStripe {
+		unlock := t.stripes.lock([]int{i})
+		err := t.copyHomedLocked(ctx, m, refs)
+		unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyHomedLocked copies records whose home is the enhanced system; the caller
+// holds their stripes. A record that the legacy system decides about is left
+// alone.
+func (t *term) copyHomedLocked(ctx context.Context, m *lockcluster.Migration, refs []lockcluster.RecordRef) error {
+	view, _ := t.c.node.StaleView()
+	b := &batch{}
+	err := t.c.legacy.read(ctx, m, func(legacy state.Reader) {
+		for _, ref := range refs {
+			mine, mineThere := homeThere(view, m, ref)
+			old, oldThere := homeThere(legacy, m, ref)
+			switch {
+			case oldThere && old == lockcluster.SystemLegacy:
+			case mineThere && mine == lockcluster.SystemEnhanced:
+				if !oldThere || !same(view, legacy, ref.Namespace, ref.Space, ref.Key) {
+					b.read(view, ref)
+				}
+			case !mineThere && oldThere:
+				b.deletes = append(b.deletes, ref)
+			}
+		}
+	})
+	if err != nil || b.size() == 0 {
+		return err
+	}
+	return t.send(ctx, m, lockcluster.SystemLegacy, b.withHome(m, lockcluster.SystemEnhanced))
+}
+
+// withHome marks the records with the system that decides about them, so that a
+// copy can be told from an original.
+func (b *batch) withHome(m *lockcluster.Migration, s lockcluster.System) *batch {
+	home := lockcluster.Home{System: s, Epoch: m.GradualEpoch}
+	for i := range b.locks {
+		b.locks[i].Home = home
+	}
+	for i := range b.commands {
+		b.commands[i].Home = home
+	}
+	for i := range b.documents {
+		b.documents[i].Home = home
+	}
+	return b
+}
+
+// homeThere returns the home of a record that a system holds.
+func homeThere(r state.Reader, m *lockcluster.Migration, ref lockcluster.RecordRef) (lockcluster.System, bool) {
+	switch ref.Space {
+	case lockcluster.SpaceLock:
+		if l := state.GetLock(r, ref.Namespace, ref.Key); l != nil {
+			return m.HomeOf(l.Home), true
+		}
+	case lockcluster.SpaceCommand:
+		if l := state.GetCommandLock(r, ref.Namespace, ref.Key); l != nil {
+			return m.HomeOf(l.Home), true
+		}
+	case lockcluster.SpaceDocument:
+		if d := state.GetDocument(r, ref.Namespace, ref.Key); d != nil {
+			return m.HomeOf(d.Home), true
+		}
+	}
+	return 0, false
+}
+
+// alignGradual compares both systems as a whole. Each is the authority for the
+// records whose home it is; nobody may decide meanwhile.
+func (t *term) alignGradual(ctx context.Context, m *lockcluster.Migration) error {
+	mine, _ := t.c.node.StaleView()
+	old, err := t.c.legacy.view(ctx, m)
+	if err != nil {
+		return err
+	}
+	back, out := &batch{}, &batch{}
+	for _, space := range []lockcluster.Space{lockcluster.SpaceLock, lockcluster.SpaceCommand, lockcluster.SpaceDocument} {
+		seen := func(key string) bool {
+			t.alignRecord(m, mine, old, lockcluster.RecordRef{Namespace: m.Namespace, Space: space, Key: key}, back, out)
+			return true
+		}
+		state.Keys(old, m.Namespace, space, "", seen)
+		state.Keys(mine, m.Namespace, space, "", func(key string) bool {
+			if state.Revision(old, m.Namespace, space, key) == 0 {
+				seen(key)
+			}
+			return true
+		})
+	}
+	if err := t.send(ctx, m, lockcluster.SystemEnhanced, back); err != nil {
+		return err
+	}
+	return t.send(ctx, m, lockcluster.SystemLegacy, out.withHome(m, lockcluster.SystemEnhanced))
+}
+
+// alignRecord puts one record into back (to the enhanced system) or out (to the
+// legacy system) if the system that does not decide about it has it wrong.
+func (t *term) alignRecord(m *lockcluster.Migration, mine, old state.Reader, ref lockcluster.RecordRef, back, out *batch) {
+	mineHome, mineThere := homeThere(mine, m, ref)
+	oldHome, oldThere := homeThere(old, m, ref)
+	equal := mineThere && oldThere && same(mine, old, ref.Namespace, ref.Space, ref.Key)
+	switch {
+	case oldThere && mineThere && oldHome == lockcluster.SystemLegacy && mineHome == lockcluster.SystemEnhanced:
+		// Only somebody who writes to the legacy store by himself can do this.
+		t.c.shadow.conflict(ref)
+		t.c.log.Error("a key is held in both systems; neither was changed", "namespace", ref.Namespace, "key", ref.Key)
+	case oldThere && oldHome == lockcluster.SystemLegacy: // an original
+		if !equal || mineHome != lockcluster.SystemLegacy {
+			back.read(old, ref)
+		}
+	case mineThere && mineHome == lockcluster.SystemEnhanced: // an original
+		if !equal {
+			out.read(mine, ref)
+		}
+	case mineThere: // a copy without its original
+		back.deletes = append(back.deletes, ref)
+	default:
+		out.deletes = append(out.deletes, ref)
+	}
+}

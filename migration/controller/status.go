@@ -1,0 +1,169 @@
+package controller
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/migration"
+)
+
+// Status is the migration as the leader sees it.
+type Status struct {
+	Mode         string                   `json:"mode"`
+	ActiveSystem string                   `json:"active_system"` // empty in mode gradual: it differs from key to key
+	Epoch        uint64                   `json:"epoch"`
+	GateClosed   bool                     `json:"gate_closed"`
+	Percentage   uint32                   `json:"percentage"`
+	Canary       []lockcluster.CanaryRule `json:"canary,omitempty"`
+	Namespace    string                   `json:"namespace,omitempty"`
+	Since        time.Time                `json:"since"`
+	Reason       string                   `json:"reason,omitempty"`
+	Leader       string                   `json:"leader"`
+	Ready        bool                     `json:"ready"` // the leader has fenced and compared both systems
+	Legacy       LegacyStatus             `json:"legacy"`
+	Enhanced     SystemStatus             `json:"enhanced"`
+	MirrorBehind int                      `json:"mirror_behind"` // records that the mirror has yet to take over
+	ShadowQueue  int                      `json:"shadow_queue"`
+	Shadow       ShadowCounts             `json:"shadow"`
+	Mismatches   []migration.Mismatch     `json:"mismatches"` // the latest first
+	Switches     []Change                 `json:"switches"`   // by this leader, the latest last
+	Criteria     []string                 `json:"criteria"`
+	SwitchReady  bool                     `json:"switch_ready"` // a switch to the enhanced system would be let through
+}
+
+// SystemStatus is what a system holds.
+type SystemStatus struct {
+	Locks        int    `json:"locks"`
+	CommandLocks int    `json:"command_locks"`
+	Documents    int    `json:"documents"`
+	Digest       string `json:"digest"` // equal in two systems that hold the same
+}
+
+// LegacyStatus is how the legacy system is.
+type LegacyStatus struct {
+	Kind      string `json:"kind"` // empty: none is attached
+	Host      string `json:"host,omitempty"`
+	Reachable bool   `json:"reachable"`
+	Problem   string `json:"problem,omitempty"`
+	SystemStatus
+}
+
+// Change is one change of the migration state that this leader has made, or
+// tried to make.
+type Change struct {
+	Time         time.Time `json:"time"`
+	From         string    `json:"from"`
+	To           string    `json:"to"`
+	Epoch        uint64    `json:"epoch"`
+	GateClosedMS float64   `json:"gate_closed_ms"`
+	Carried      int       `json:"carried"`
+	Reason       string    `json:"reason,omitempty"`
+	Error        string    `json:"error,omitempty"`
+}
+
+// changesMax bounds the changes that a leader remembers.
+const changesMax = 200
+
+// changeHistory remembers the latest changes.
+type changeHistory struct {
+	mu   sync.Mutex // guards list
+	list []Change
+	told func(d time.Duration) // of each closed gate; may be nil
+}
+
+func (h *changeHistory) note(c *change, err error) {
+	one := Change{
+		Time: time.Now().UTC().Round(0), From: describe(&c.before), To: describe(&c.next), Epoch: c.after.Epoch,
+		GateClosedMS: float64(c.gateTime.Microseconds()) / 1000, Carried: c.carried, Reason: c.next.Reason,
+	}
+	if err != nil {
+		one.Error, one.Epoch = err.Error(), c.before.Epoch
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.list) == changesMax {
+		h.list = append(h.list[:0], h.list[1:]...)
+	}
+	h.list = append(h.list, one)
+	if h.told != nil {
+		h.told(c.gateTime)
+	}
+}
+
+func (h *changeHistory) all() []Change {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]Change{}, h.list...)
+}
+
+// describe names a migration state in a word or two.
+func describe(m *lockcluster.Migration) string {
+	if m.Mode == lockcluster.ModeBlueGreen {
+		return m.Mode.String() + " " + m.Active.String()
+	}
+	return m.Mode.String()
+}
+
+// Status asks the leader how the migration stands.
+func (c *Controller) Status(ctx context.Context) (Status, error) {
+	out, err := c.control(ctx, controlRequest{Status: true})
+	if err != nil || out.Status == nil {
+		return Status{}, err
+	}
+	return *out.Status, nil
+}
+
+// ClearMismatches forgets the divergences found so far, after a person has
+// looked at them.
+func (c *Controller) ClearMismatches(ctx context.Context) error {
+	_, err := c.control(ctx, controlRequest{Clear: true})
+	return err
+}
+
+// mismatchesShown bounds the divergences in a status.
+const mismatchesShown = 100
+
+func (t *term) status(ctx context.Context) Status {
+	m := t.c.Migration()
+	view, _ := t.c.node.StaleView()
+	s := Status{
+		Mode: m.Mode.String(), ActiveSystem: m.Decides(m.Namespace).String(), Epoch: m.Epoch, GateClosed: m.GateClosed,
+		Percentage: m.Percentage, Canary: m.Canary, Namespace: m.Namespace, Since: m.ChangedAt, Reason: m.Reason,
+		Leader: t.c.cfg.NodeID, Ready: t.ready.Load(), Enhanced: systemStatus(view, m.Namespace),
+		Legacy:       LegacyStatus{Kind: m.Legacy, Host: m.LegacyHost},
+		MirrorBehind: t.c.changed.size() + t.toEnhanced.size(), ShadowQueue: t.queue.size(),
+		Shadow: t.c.shadow.counts(), Mismatches: t.c.shadow.mismatches.Load().Latest(mismatchesShown), Switches: t.c.history.all(),
+	}
+	if m.Legacy == "" {
+		return s
+	}
+	ctx, cancel := context.WithTimeout(ctx, legacyTimeout)
+	defer cancel()
+	old, err := t.c.legacy.view(ctx, &m)
+	if err != nil {
+		s.Legacy.Problem = err.Error()
+		return s
+	}
+	s.Legacy.Reachable, s.Legacy.SystemStatus = true, systemStatus(old, m.Namespace)
+	s.Criteria, err = t.criteria(&m)
+	s.SwitchReady = err == nil
+	return s
+}
+
+func systemStatus(r state.Reader, ns string) SystemStatus {
+	var s SystemStatus
+	for space, n := range map[lockcluster.Space]*int{
+		lockcluster.SpaceLock: &s.Locks, lockcluster.SpaceCommand: &s.CommandLocks, lockcluster.SpaceDocument: &s.Documents,
+	} {
+		state.Keys(r, ns, space, "", func(string) bool {
+			*n++
+			return true
+		})
+	}
+	digest, _ := state.ContentDigest(r, ns)
+	s.Digest = hexShort(digest)
+	return s
+}

@@ -1,0 +1,299 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/backends"
+	"github.com/lockcluster/lockcluster/fsm/state"
+)
+
+const (
+	// legacyTimeout bounds one operation of the legacy system. It does not end
+	// with its client: half an operation would have to be found out about.
+	legacyTimeout = 5 * time.Second
+	dutyPause     = 100 * time.Millisecond
+)
+
+// term is the controller of the leader, for as long as it leads.
+type term struct {
+	c      *Controller
+	number uint64
+	ctx    context.Context //nolint:containedctx // the life of the leadership
+	ready  atomic.Bool     // the legacy system is fenced and compared: this node may decide
+
+	gate       gate
+	stripes    stripes
+	toEnhanced *dirty // what the legacy system has changed: the enhanced mirror's work
+	queue      *shadowQueue
+	changeMu   sync.Mutex // one change of the migration state at a time
+	wg         sync.WaitGroup
+}
+
+func (c *Controller) currentTerm() *term {
+	c.termMu.Lock()
+	defer c.termMu.Unlock()
+	return c.term
+}
+
+func (c *Controller) setTerm(t *term) {
+	c.termMu.Lock()
+	defer c.termMu.Unlock()
+	c.term = t
+}
+
+// watch serves as leader whenever the node is one.
+func (c *Controller) watch() {
+	if c.cfg.Attached != nil {
+		c.wg.Go(c.attach)
+	}
+	for {
+		number, ended, changed := c.node.Leading()
+		if number != 0 {
+			c.serveTerm(number, ended)
+		}
+		select {
+		case <-changed:
+		case <-ended.Done():
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// serveTerm works until this node no longer leads.
+func (c *Controller) serveTerm(number uint64, ended context.Context) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	defer context.AfterFunc(ended, cancel)()
+	t := &term{c: c, number: number, ctx: ctx, toEnhanced: newDirty(), queue: newShadowQueue()}
+	c.changed.drop()
+	c.setTerm(t)
+	defer c.setTerm(nil)
+	t.wg.Go(t.mirrorToLegacy)
+	t.wg.Go(t.mirrorToEnhanced)
+	t.wg.Go(t.runShadow)
+	t.changeMu.Lock()
+	for !t.takeOver() {
+		if !c.sleep(ctx, dutyPause) {
+			break
+		}
+	}
+	t.changeMu.Unlock()
+	<-ctx.Done()
+	t.wg.Wait()
+}
+
+// takeOver makes this node the one that decides. It raises the epoch, so that
+// nothing of the leader before, whose requests may still be on their way, is
+// applied any more; it fences the legacy store; and it brings the mirror up to
+// its authority. A gate that a switch has left closed is opened: what the log
+// says decides, and that is one system at every moment.
+func (t *term) takeOver() bool {
+	m := t.c.Migration()
+	if m.Mode == lockcluster.ModeEnhanced {
+		t.ready.Store(true)
+		return true
+	}
+	next := m
+	next.GateClosed, next.Reason = false, "a new leader has taken over"
+	if m.GateClosed {
+		next.Reason = "a new leader has taken over; the switch that was under way did not happen"
+	}
+	m, err := t.setMigration(t.ctx, m.Epoch, next)
+	if err == nil {
+		err = t.align(t.ctx, &m)
+	}
+	if err != nil {
+		t.warn("this node cannot decide yet", err)
+		return false
+	}
+	t.ready.Store(true)
+	t.c.log.Info("this node decides", "mode", m.Mode.String(), "epoch", m.Epoch, "term", t.number)
+	return true
+}
+
+// align fences the legacy system and brings the mirrors up, as m's mode needs
+// before anything may be decided.
+func (t *term) align(ctx context.Context, m *lockcluster.Migration) error {
+	if m.Decides(m.Namespace) == lockcluster.SystemEnhanced {
+		if m.Mode == lockcluster.ModeBlueGreen {
+			t.c.changed.addAll() // in the background: the legacy system decides nothing
+		}
+		return nil
+	}
+	if err := t.c.legacy.raise(ctx, m, t.fence(m)); err != nil {
+		return fmt.Errorf("fence the legacy system: %w", err)
+	}
+	switch m.Mode {
+	case lockcluster.ModeShadow:
+		return t.copyAll(ctx, m, lockcluster.SystemEnhanced)
+	case lockcluster.ModeBlueGreen:
+		t.toEnhanced.addAll()
+	case lockcluster.ModeGradual:
+		return t.alignGradual(ctx, m)
+	}
+	return nil
+}
+
+func (t *term) fence(m *lockcluster.Migration) backends.Fence {
+	return backends.Fence{Term: t.number, Epoch: m.Epoch}
+}
+
+// setMigration replaces the migration state if its epoch is still expected, and
+// returns the new one. An unknown outcome is found out, as long as ctx lasts.
+func (t *term) setMigration(ctx context.Context, expected uint64, next lockcluster.Migration) (lockcluster.Migration, error) {
+	return t.propose(ctx, lockcluster.SetMigration{ExpectedEpoch: expected, Next: next})
+}
+
+func (t *term) propose(ctx context.Context, req lockcluster.SetMigration) (lockcluster.Migration, error) {
+	res, err := t.c.node.Do(ctx, lockcluster.RequestID{}, req)
+	switch {
+	case err != nil:
+		return lockcluster.Migration{}, err
+	case res.Status == lockcluster.StatusInvalid:
+		return lockcluster.Migration{}, fmt.Errorf("%w: %s", ErrRefused, res.Text)
+	case res.Status != lockcluster.StatusApplied:
+		return lockcluster.Migration{}, fmt.Errorf("%w: the migration state was changed by somebody else: %s", ErrRefused, res.Text)
+	}
+	var m lockcluster.Migration
+	t.c.node.StaleRead(func(r state.Reader, _ uint64) { m = state.GetMigration(r) })
+	if m.Epoch != res.Token.Epoch {
+		return lockcluster.Migration{}, fmt.Errorf("%w: the migration state was changed again", ErrRefused)
+	}
+	return m, nil
+}
+
+// decide has req decided by the system that decides about it now. Only the
+// leader may.
+func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
+	if err := t.gate.enter(ctx); err != nil {
+		return lockcluster.Result{}, fmt.Errorf("%w: the gate is closed: a switch is under way", lockcluster.ErrNoLeader)
+	}
+	defer t.gate.leave()
+	m := t.c.Migration()
+	switch {
+	case !t.ready.Load() || m.GateClosed || t.ctx.Err() != nil:
+		return lockcluster.Result{}, errNotReady
+	case m.Decides(namespaceOf(req)) == lockcluster.SystemLegacy:
+		return t.decideLegacy(&m, req)
+	case m.Decides(namespaceOf(req)) == 0:
+		return t.decideGradual(ctx, &m, id, req)
+	}
+	// Decided by the log; the caller's picture of the state is behind.
+	return t.c.node.Do(ctx, id, req)
+}
+
+// decideLegacy lets the legacy system decide.
+func (t *term) decideLegacy(m *lockcluster.Migration, req lockcluster.Request) (lockcluster.Result, error) {
+	if m.Mode == lockcluster.ModeShadow {
+		// Operations on one thing are shadowed in the order they were decided.
+		defer t.stripes.lock(stripesOf(req))()
+	}
+	res, err := t.askLegacy(m, req)
+	switch m.Mode {
+	case lockcluster.ModeShadow:
+		t.shadow(m, req, res, err)
+	case lockcluster.ModeBlueGreen:
+		if err != nil {
+			t.toEnhanced.addAll() // it may have been done
+		} else {
+			t.toEnhanced.add(changedBy(req, &res)...)
+		}
+	}
+	return res, err
+}
+
+// askLegacy has the legacy system decide req; its end does not depend on the
+// client's patience.
+func (t *term) askLegacy(m *lockcluster.Migration, req lockcluster.Request) (lockcluster.Result, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, legacyTimeout)
+	defer cancel()
+	start := time.Now()
+	res, err := t.c.legacy.do(ctx, m, t.fence(m), req)
+	if _, mirror := req.(lockcluster.Mirror); !mirror {
+		t.c.observe(lockcluster.SystemLegacy, req, start, err)
+	}
+	if err == nil {
+		t.settle(&res)
+	}
+	return res, err
+}
+
+// settle tells those that wait for a lock that it was taken.
+func (t *term) settle(res *lockcluster.Result) {
+	switch {
+	case len(res.Results) > 0:
+		for i := range res.Results {
+			t.settle(&res.Results[i])
+		}
+	case res.Status != lockcluster.StatusGranted:
+	case res.Lock != nil:
+		t.c.cfg.Settle(res.Lock.Key.Namespace, lockcluster.SpaceLock, res.Lock.Key.Text())
+	case res.CommandLock != nil:
+		t.c.cfg.Settle(res.CommandLock.Namespace, lockcluster.SpaceCommand, res.CommandLock.Name)
+	}
+}
+
+// warn logs a failed duty, unless the term is over.
+func (t *term) warn(msg string, err error) {
+	if t.ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+		t.c.log.Warn(msg, "err", err)
+	}
+}
+
+// sleep waits for d; false means that ctx or the controller ended.
+func (c *Controller) sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-c.ctx.Done():
+		return false
+	}
+}
+
+// attach makes a new, empty cluster begin with the legacy system of this node.
+// A cluster that holds locks is never changed by a configuration: that takes
+// an administrator (cluster mode).
+func (c *Controller) attach() {
+	for {
+		m := c.Migration()
+		if m.Mode != lockcluster.ModeEnhanced || m.Legacy != "" {
+			return
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, c.cfg.RequestTimeout)
+		_, err := c.control(ctx, controlRequest{Attach: &attachRequest{
+			Kind: c.cfg.Attached.Kind, Host: c.attachedHost(), Namespace: c.cfg.Attached.Namespace,
+		}})
+		cancel()
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, ErrRefused):
+			c.log.Warn("a legacy system is configured but the cluster has locks of its own already; it stays unattached",
+				"advice", "lockcluster cluster mode legacy|blue-green --authority legacy|enhanced", "err", err)
+			return
+		}
+		if !c.sleep(c.ctx, dutyPause) {
+			return
+		}
+	}
+}
+
+// attachedHost is the node that has the legacy system: this one for a file,
+// none in particular for a Redis.
+func (c *Controller) attachedHost() string {
+	if c.cfg.Attached.Kind == KindBoltDB {
+		return c.cfg.NodeID
+	}
+	return ""
+}
