@@ -11,6 +11,7 @@ type nodeService struct {
 	pb.UnimplementedNodeServiceServer
 	peer    Peer
 	intents Intents
+	caller  Caller
 }
 
 func (n *nodeService) Propose(ctx context.Context, r *pb.ProposeRequest) (*pb.ProposeResponse, error) {
@@ -58,4 +59,12 @@ func (n *nodeService) Intent(ctx context.Context, r *pb.IntentRequest) (*pb.Inte
 		return nil, ErrUnimplemented
 	}
 	return &pb.IntentResponse{Again: n.intents.Reserve(ctx, r.GetNamespace(), string(r.GetKey()))}, nil
+}
+
+func (n *nodeService) Call(ctx context.Context, r *pb.CallRequest) (*pb.CallResponse, error) {
+	if n.caller == nil {
+		return nil, ErrUnimplemented
+	}
+	body, err := n.caller.ServeCall(ctx, r.GetMethod(), r.GetBody())
+	return &pb.CallResponse{Body: body}, err
 }

@@ -100,6 +100,13 @@ func (p *Peers) Join(ctx context.Context, addr string, request []byte) ([]byte, 
 	return out.GetReply(), err
 }
 
+// Call asks the [Caller] of the node at addr.
+func (p *Peers) Call(ctx context.Context, addr, method string, body []byte) ([]byte, error) {
+	out := &pb.CallResponse{}
+	err := p.call(ctx, addr, pb.NodeService_Call_FullMethodName, &pb.CallRequest{Method: method, Body: body}, out)
+	return out.GetBody(), err
+}
+
 // Reserve asks the table of intents of the node at addr, see [Intents].
 func (p *Peers) Reserve(ctx context.Context, addr, namespace, key string) (again bool, err error) {
 	out := &pb.IntentResponse{}

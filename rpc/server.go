@@ -172,7 +172,8 @@ func (s *Server) newGRPC() *grpc.Server {
 	g := grpc.NewServer(opts...)
 	pb.RegisterLockServiceServer(g, &lockService{node: s.sys.Node, nodeID: s.sys.NodeID})
 	pb.RegisterClusterServiceServer(g, &clusterService{cluster: s.sys.Cluster, backup: s.sys.Backup})
-	pb.RegisterNodeServiceServer(g, &nodeService{peer: s.sys.Peer, intents: s.sys.Intents})
+	pb.RegisterNodeServiceServer(g, &nodeService{peer: s.sys.Peer, intents: s.sys.Intents, caller: s.sys.Caller})
+	pb.RegisterMigrationServiceServer(g, &migrationService{migration: s.sys.Migration})
 	healthpb.RegisterHealthServer(g, &health{server: s})
 	reflection.Register(g)
 	return g

@@ -18,6 +18,9 @@ type System struct {
 	Backup  Backup
 	Peer    Peer
 	Intents Intents
+	Caller  Caller
+	// Migration drives the road between two lock systems.
+	Migration Migration
 	// Checks are what /readyz and the health service look at; all must pass.
 	Checks []Check
 }
@@ -76,6 +79,23 @@ type Peer interface {
 	ServeCheckpoint(ctx context.Context, index uint64) (string, error)
 	ServeNodeStatus(ctx context.Context) ([]byte, error)
 	ServeJoin(ctx context.Context, request []byte) ([]byte, error)
+}
+
+// Caller answers the controllers of other nodes. A controller is one.
+type Caller interface {
+	ServeCall(ctx context.Context, method string, body []byte) ([]byte, error)
+}
+
+// Migration drives the road between two lock systems, on whatever node it is
+// called. What the present state forbids is an [ErrRefused].
+type Migration interface {
+	Switch(ctx context.Context, req lockcluster.SwitchRequest) (lockcluster.SwitchResult, error)
+	SetMode(ctx context.Context, req lockcluster.ModeRequest) (lockcluster.ModeResult, error)
+	// MigrationStatus returns the JSON of "migration status".
+	MigrationStatus(ctx context.Context) ([]byte, error)
+	ClearMismatches(ctx context.Context) error
+	Settings(ctx context.Context) (map[string]string, error)
+	SetSettings(ctx context.Context, settings map[string]string, reason string) error
 }
 
 // Intents knows which Redis client is about to take which lock; the leader's

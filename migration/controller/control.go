@@ -14,19 +14,19 @@ const changeTimeout = 30 * time.Second
 
 // controlRequest is what an administrator asks of the leader; one field is set.
 type controlRequest struct {
-	Attach *attachRequest   `json:"attach,omitempty"`
-	Switch *SwitchRequest   `json:"switch,omitempty"`
-	Mode   *ModeRequest     `json:"mode,omitempty"`
-	Config *SettingsRequest `json:"config,omitempty"`
-	Status bool             `json:"status,omitempty"`
-	Clear  bool             `json:"clear,omitempty"`
-	Report bool             `json:"report,omitempty"`
+	Attach *attachRequest             `json:"attach,omitempty"`
+	Switch *lockcluster.SwitchRequest `json:"switch,omitempty"`
+	Mode   *lockcluster.ModeRequest   `json:"mode,omitempty"`
+	Config *SettingsRequest           `json:"config,omitempty"`
+	Status bool                       `json:"status,omitempty"`
+	Clear  bool                       `json:"clear,omitempty"`
+	Report bool                       `json:"report,omitempty"`
 }
 
 type controlReply struct {
-	Switch *SwitchResult `json:"switch,omitempty"`
-	Mode   *ModeResult   `json:"mode,omitempty"`
-	Status *Status       `json:"status,omitempty"`
+	Switch *lockcluster.SwitchResult `json:"switch,omitempty"`
+	Mode   *lockcluster.ModeResult   `json:"mode,omitempty"`
+	Status *Status                   `json:"status,omitempty"`
 }
 
 type attachRequest struct {
@@ -35,79 +35,23 @@ type attachRequest struct {
 	Namespace string `json:"namespace"`
 }
 
-// SwitchRequest asks for a cutover.
-type SwitchRequest struct {
-	To      string        `json:"to"` // enhanced or legacy
-	Reason  string        `json:"reason,omitempty"`
-	Timeout time.Duration `json:"timeout,omitempty"` // how long the gate may be closed; 0: 30 s
-	DryRun  bool          `json:"dry_run,omitempty"`
-	// Force leaves out the criteria, and the legacy system if it cannot be
-	// reached.
-	Force bool `json:"force,omitempty"`
-}
-
-// SwitchResult says what a cutover did. The JSON names are those that scripts
-// rely on.
-type SwitchResult struct {
-	From         string   `json:"from"`
-	To           string   `json:"to"`
-	Epoch        uint64   `json:"epoch"`
-	Index        uint64   `json:"index"`
-	GateClosedMS float64  `json:"gate_closed_ms"`
-	Carried      int      `json:"carried"` // records copied while the gate was closed
-	Records      int      `json:"records"` // records that both systems held alike when it was committed
-	DryRun       bool     `json:"dry_run"`
-	Unverified   bool     `json:"unverified,omitempty"` // the legacy system was left out
-	Checks       []string `json:"checks,omitempty"`
-}
-
-// ModeRequest asks for another mode.
-type ModeRequest struct {
-	Mode       string                   `json:"mode"`
-	Percentage *uint32                  `json:"percentage,omitempty"`
-	Canary     []lockcluster.CanaryRule `json:"canary,omitempty"`
-	KeepCanary bool                     `json:"keep_canary,omitempty"`
-	Authority  string                   `json:"authority,omitempty"` // which system's records count when one is attached
-	Kind       string                   `json:"kind,omitempty"`      // of the legacy system to attach
-	Host       string                   `json:"host,omitempty"`
-	Namespace  string                   `json:"namespace,omitempty"`
-	Reason     string                   `json:"reason,omitempty"`
-	Timeout    time.Duration            `json:"timeout,omitempty"`
-	DryRun     bool                     `json:"dry_run,omitempty"`
-	Force      bool                     `json:"force,omitempty"`
-}
-
-// ModeResult says what a change of the mode did.
-type ModeResult struct {
-	From         string   `json:"from"`
-	Mode         string   `json:"mode"`
-	ActiveSystem string   `json:"active_system"`
-	Epoch        uint64   `json:"epoch"`
-	Percentage   uint32   `json:"percentage"`
-	GateClosedMS float64  `json:"gate_closed_ms"`
-	Differences  int      `json:"differences"` // records that the other system will take over
-	Lost         int      `json:"lost"`        // records of the other system that will be no more
-	DryRun       bool     `json:"dry_run"`
-	Notes        []string `json:"notes,omitempty"`
-}
-
 // Switch makes a system the one that decides, everywhere at once.
-func (c *Controller) Switch(ctx context.Context, req SwitchRequest) (SwitchResult, error) {
+func (c *Controller) Switch(ctx context.Context, req lockcluster.SwitchRequest) (lockcluster.SwitchResult, error) {
 	out, err := c.control(ctx, controlRequest{Switch: &req})
 	if err != nil || out.Switch == nil {
-		return SwitchResult{}, err
+		return lockcluster.SwitchResult{}, err
 	}
 	return *out.Switch, nil
 }
 
 // SetMode changes the mode.
-func (c *Controller) SetMode(ctx context.Context, req ModeRequest) (ModeResult, error) {
+func (c *Controller) SetMode(ctx context.Context, req lockcluster.ModeRequest) (lockcluster.ModeResult, error) {
 	if c.cfg.Attached != nil && req.Kind == "" {
 		req.Kind, req.Host, req.Namespace = c.cfg.Attached.Kind, c.attachedHost(), c.cfg.Attached.Namespace
 	}
 	out, err := c.control(ctx, controlRequest{Mode: &req})
 	if err != nil || out.Mode == nil {
-		return ModeResult{}, err
+		return lockcluster.ModeResult{}, err
 	}
 	return *out.Mode, nil
 }
@@ -163,18 +107,18 @@ func (t *term) attach(ctx context.Context, a *attachRequest) error {
 }
 
 // switchTo is the cutover.
-func (t *term) switchTo(ctx context.Context, req SwitchRequest) (SwitchResult, error) {
+func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (lockcluster.SwitchResult, error) {
 	m := t.c.Migration()
 	to, err := lockcluster.ParseSystem(req.To)
 	if err != nil {
-		return SwitchResult{}, err
+		return lockcluster.SwitchResult{}, err
 	}
 	if m.Legacy == "" {
-		return SwitchResult{}, fmt.Errorf("%w: no legacy system is attached, there is nothing to switch; "+
+		return lockcluster.SwitchResult{}, fmt.Errorf("%w: no legacy system is attached, there is nothing to switch; "+
 			"start a node with --legacy-boltdb or --legacy-redis, then \"lockcluster cluster mode\"", ErrRefused)
 	}
 	from := authorityOf(&m)
-	res := SwitchResult{From: from.String(), To: to.String(), Epoch: m.Epoch, DryRun: req.DryRun}
+	res := lockcluster.SwitchResult{From: from.String(), To: to.String(), Epoch: m.Epoch, DryRun: req.DryRun}
 	if m.Mode == lockcluster.ModeGradual {
 		res.From = m.Mode.String()
 	} else if from == to && (m.Mode == lockcluster.ModeBlueGreen || to == lockcluster.SystemLegacy) {
@@ -198,6 +142,7 @@ func (t *term) switchTo(ctx context.Context, req SwitchRequest) (SwitchResult, e
 		return res, err
 	}
 	res.Epoch = c.after.Epoch
+	t.noteMode(ctx, &c.after)
 	view, _ := t.c.node.StaleView()
 	res.Index = view.Index()
 	_, res.Records = state.ContentDigest(view, m.Namespace)

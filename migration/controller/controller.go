@@ -12,6 +12,7 @@ import (
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/backends"
 	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/migration"
 )
 
 // The systems of a legacy kind.
@@ -48,6 +49,15 @@ type Observer interface {
 	Observe(system lockcluster.System, operation string, d time.Duration, failed bool)
 }
 
+// Metrics is told how the migration goes on.
+type Metrics interface {
+	ShadowDivergence(operation string)
+	GateClosed(d time.Duration)
+	SetState(m lockcluster.Migration)
+	MirrorPending(n int)
+	ShadowOperations(n int)
+}
+
 // Attached is the legacy system that this node was configured with.
 type Attached struct {
 	Kind string // KindBoltDB or KindRedis
@@ -63,9 +73,11 @@ type Config struct {
 	NodeID   string
 	Node     Node
 	Calls    Calls
-	Attached *Attached // nil: none on this node
-	Observer Observer  // nil: nobody is told
-	Settle   func(namespace string, space lockcluster.Space, key string)
+	Attached *Attached                                                   // nil: none on this node
+	Observer Observer                                                    // this node's metrics; nil: nobody is told
+	Window   Observer                                                    // on the leader, what happens on all nodes; nil: nobody is told
+	Metrics  Metrics                                                     // nil: nobody is told
+	Settle   func(namespace string, space lockcluster.Space, key string) // told of what the legacy system grants
 	Logger   *slog.Logger
 
 	// RequestTimeout bounds a call whose context has no deadline (10 s).
@@ -89,7 +101,9 @@ type Controller struct {
 	term   *term      // while this node leads and is ready, else nil
 
 	shadow  *shadowLog
+	history changeHistory
 	changed *dirty // what the log has changed: the legacy mirror's work
+	samples samples
 
 	ctx    context.Context // ends when the controller closes
 	cancel context.CancelFunc
@@ -120,6 +134,9 @@ func Open(cfg Config) *Controller {
 		changed: newDirty(), shadow: newShadowLog(cfg.MismatchesMax),
 	}
 	c.legacy = &legacy{c: c}
+	if cfg.Metrics != nil {
+		c.shadow.told, c.history.told = cfg.Metrics.ShadowDivergence, cfg.Metrics.GateClosed
+	}
 	c.state.Store(&lockcluster.Migration{Mode: lockcluster.ModeEnhanced, Active: lockcluster.SystemEnhanced})
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
@@ -130,6 +147,7 @@ func (c *Controller) Start(node Node) {
 	c.node = node
 	node.StaleRead(func(r state.Reader, _ uint64) { c.NoteMigration(state.GetMigration(r)) })
 	c.wg.Go(c.watch)
+	c.wg.Go(c.report)
 }
 
 // Close ends the controller's work and closes the legacy system.
@@ -146,6 +164,9 @@ func (c *Controller) NoteMigration(m lockcluster.Migration) {
 	c.state.Store(&m)
 	close(c.moved)
 	c.moved = make(chan struct{})
+	if c.cfg.Metrics != nil {
+		c.cfg.Metrics.SetState(m)
+	}
 }
 
 // NoteChanges is the node's hook: the log has changed these records.
@@ -273,34 +294,16 @@ func retryable(err error) bool {
 }
 
 func (c *Controller) observe(s lockcluster.System, req lockcluster.Request, start time.Time, err error) {
-	if c.cfg.Observer != nil {
-		c.cfg.Observer.Observe(s, operation(req), time.Since(start), err != nil)
+	if c.cfg.Observer == nil {
+		return
 	}
-}
-
-// operation names a kind of request in metrics and mismatches.
-func operation(req lockcluster.Request) string {
-	switch req.(type) {
-	case lockcluster.Acquire:
-		return "acquire"
-	case lockcluster.Release:
-		return "release"
-	case lockcluster.ReleaseByPull:
-		return "release-by-pull"
-	case lockcluster.LockCommand:
-		return "lock-command"
-	case lockcluster.UnlockCommand:
-		return "unlock-command"
-	case lockcluster.PutDocument:
-		return "put-document"
-	case lockcluster.DeleteDocument:
-		return "delete-document"
-	case lockcluster.SetTTL:
-		return "set-ttl"
-	case lockcluster.Txn:
-		return "transaction"
-	case lockcluster.Import:
-		return "import"
+	d, op := time.Since(start), migration.OperationOf(req)
+	c.cfg.Observer.Observe(s, op, d, err != nil)
+	if m := c.state.Load(); m.Legacy != "" && c.cfg.Window != nil {
+		if c.currentTerm() != nil {
+			c.cfg.Window.Observe(s, op, d, err != nil)
+		} else {
+			c.samples.add(sample{System: s, Operation: op, Duration: d, Failed: err != nil})
+		}
 	}
-	return "other"
 }

@@ -79,7 +79,7 @@ func (t *term) homeOfKey(r state.Reader, m *lockcluster.Migration, ref lockclust
 			return m.HomeOf(l.Home)
 		}
 		if key, teams, ok := requester(req, ref.Key); ok {
-			return migration.Route(m, key, teams)
+			return migration.Routes(key, teams, m)
 		}
 	case lockcluster.SpaceCommand:
 		if l := state.GetCommandLock(r, ref.Namespace, ref.Key); l != nil {
@@ -90,7 +90,7 @@ func (t *term) homeOfKey(r state.Reader, m *lockcluster.Migration, ref lockclust
 			return m.HomeOf(d.Home)
 		}
 	}
-	return migration.RouteText(m, ref.Key)
+	return migration.RoutesText(ref.Namespace, ref.Key, m)
 }
 
 // requester returns the key that a request wants and the groups of who wants

@@ -19,6 +19,7 @@ type legacy struct {
 
 	mu      sync.Mutex // guards what follows; held while the system is opened
 	backend backends.Backend
+	suspect bool // an operation has failed: ask whether it has to be opened again
 	closed  bool
 	failed  error // why it could not be opened last
 	retryAt time.Time
@@ -39,7 +40,8 @@ func (l *legacy) local(ctx context.Context) (backends.Backend, error) {
 		return nil, lockcluster.ErrClosed
 	case l.c.cfg.Attached == nil:
 		return nil, fmt.Errorf("%w: this node has no legacy system: start it with --legacy-boltdb or --legacy-redis", backends.ErrUnavailable)
-	case l.backend != nil && !errors.Is(l.backend.Check(ctx), backends.ErrBroken):
+	case l.backend != nil && (!l.suspect || l.backend.Check(ctx) == nil):
+		l.suspect = false
 		return l.backend, nil
 	case time.Now().Before(l.retryAt):
 		return nil, l.failed
@@ -54,8 +56,23 @@ func (l *legacy) local(ctx context.Context) (backends.Backend, error) {
 		l.c.log.Warn("the legacy system cannot be opened", "kind", l.c.cfg.Attached.Kind, "err", err)
 		return nil, l.failed
 	}
-	l.backend = b
+	l.backend, l.suspect = b, false
 	return b, nil
+}
+
+// use calls f with the system that this node has. After a failure it is looked
+// at, and opened again if need be, before it is used once more.
+func (l *legacy) use(ctx context.Context, f func(b backends.Backend) error) error {
+	b, err := l.local(ctx)
+	if err != nil {
+		return err
+	}
+	if err = f(b); errors.Is(err, backends.ErrUnavailable) || errors.Is(err, lockcluster.ErrClosed) {
+		l.mu.Lock()
+		l.suspect = true
+		l.mu.Unlock()
+	}
+	return err
 }
 
 func (l *legacy) close() error {
@@ -85,15 +102,15 @@ func (l *legacy) host(m *lockcluster.Migration) (string, error) {
 }
 
 // do has the legacy system decide req.
-func (l *legacy) do(ctx context.Context, m *lockcluster.Migration, fence backends.Fence, req lockcluster.Request) (lockcluster.Result, error) {
+func (l *legacy) do(ctx context.Context, m *lockcluster.Migration, fence backends.Fence, req lockcluster.Request) (res lockcluster.Result, err error) {
 	if !l.here(m) {
 		return l.callDo(ctx, m, fence, req)
 	}
-	b, err := l.local(ctx)
-	if err != nil {
-		return lockcluster.Result{}, err
-	}
-	return b.Do(ctx, fence, time.Now(), req)
+	err = l.use(ctx, func(b backends.Backend) error {
+		res, err = b.Do(ctx, fence, time.Now(), req)
+		return err
+	})
+	return res, err
 }
 
 // raise makes the legacy system refuse every fence below.
@@ -102,11 +119,7 @@ func (l *legacy) raise(ctx context.Context, m *lockcluster.Migration, fence back
 		_, err := l.call(ctx, m, methodRaise, encodeFence(fence))
 		return err
 	}
-	b, err := l.local(ctx)
-	if err != nil {
-		return err
-	}
-	return b.Raise(ctx, fence)
+	return l.use(ctx, func(b backends.Backend) error { return b.Raise(ctx, fence) })
 }
 
 // check returns nil if the legacy system can serve.
@@ -115,11 +128,7 @@ func (l *legacy) check(ctx context.Context, m *lockcluster.Migration) error {
 		_, err := l.call(ctx, m, methodCheck, nil)
 		return err
 	}
-	b, err := l.local(ctx)
-	if err != nil {
-		return err
-	}
-	return b.Check(ctx)
+	return l.use(ctx, func(b backends.Backend) error { return b.Check(ctx) })
 }
 
 // read calls f with the legacy system's present records.
@@ -129,21 +138,17 @@ func (l *legacy) read(ctx context.Context, m *lockcluster.Migration, f func(r st
 		f(r)
 		return r.err
 	}
-	b, err := l.local(ctx)
-	if err != nil {
-		return err
-	}
-	return b.Read(ctx, f)
+	return l.use(ctx, func(b backends.Backend) error { return b.Read(ctx, f) })
 }
 
 // view returns a picture of all that the legacy system holds.
-func (l *legacy) view(ctx context.Context, m *lockcluster.Migration) (*state.View, error) {
+func (l *legacy) view(ctx context.Context, m *lockcluster.Migration) (view *state.View, err error) {
 	if !l.here(m) {
 		return l.callView(ctx, m)
 	}
-	b, err := l.local(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return b.View(ctx)
+	err = l.use(ctx, func(b backends.Backend) error {
+		view, err = b.View(ctx)
+		return err
+	})
+	return view, err
 }

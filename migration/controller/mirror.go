@@ -142,6 +142,18 @@ func (t *term) send(ctx context.Context, m *lockcluster.Migration, into lockclus
 		case res.Status != lockcluster.StatusApplied:
 			return fmt.Errorf("the %s system cannot take over a copy: %s %s", into, res.Status, res.Text)
 		}
+		if into == lockcluster.SystemEnhanced {
+			t.followEpoch(m)
+		}
+	}
+}
+
+// followEpoch takes over an epoch that was raised by a copy: a legacy store that
+// served another cluster may have tokens of higher epochs.
+func (t *term) followEpoch(m *lockcluster.Migration) {
+	now := t.c.Migration()
+	if now.Epoch > m.Epoch && now.Mode == m.Mode && now.Active == m.Active && now.GateClosed == m.GateClosed && now.ChangedAt.Equal(m.ChangedAt) {
+		m.Epoch = now.Epoch
 	}
 }
 

@@ -12,15 +12,15 @@ import (
 func hexShort(b []byte) string { return hex.EncodeToString(b[:min(len(b), 8)]) }
 
 // setMode changes the mode, or the shares of ModeGradual.
-func (t *term) setMode(ctx context.Context, req ModeRequest) (ModeResult, error) {
+func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcluster.ModeResult, error) {
 	m := t.c.Migration()
 	mode, err := lockcluster.ParseMode(req.Mode)
 	if err != nil {
-		return ModeResult{}, err
+		return lockcluster.ModeResult{}, err
 	}
 	ctx, cancel := t.limit(ctx, req.Timeout)
 	defer cancel()
-	res := ModeResult{From: describe(&m), Mode: mode.String(), Epoch: m.Epoch, DryRun: req.DryRun}
+	res := lockcluster.ModeResult{From: describe(&m), Mode: mode.String(), Epoch: m.Epoch, DryRun: req.DryRun}
 	c := &change{before: m, next: m, authority: authorityOf(&m)}
 	c.next.Mode, c.next.Reason = mode, req.Reason
 	if mode != lockcluster.ModeGradual {
@@ -61,6 +61,7 @@ func (t *term) setMode(ctx context.Context, req ModeRequest) (ModeResult, error)
 		return res, err
 	}
 	res.Epoch = c.after.Epoch
+	t.noteMode(ctx, &c.after)
 	t.c.log.Info("the mode was changed", "from", res.From, "to", describe(&c.after), "epoch", res.Epoch, "reason", req.Reason)
 	return res, nil
 }
@@ -71,7 +72,7 @@ func sameMode(a, b *lockcluster.Migration) bool {
 }
 
 // shares takes percentage and canary rules over from a request.
-func shares(next *lockcluster.Migration, req *ModeRequest) error {
+func shares(next *lockcluster.Migration, req *lockcluster.ModeRequest) error {
 	if req.Percentage != nil {
 		next.Percentage = *req.Percentage
 	}
@@ -85,7 +86,7 @@ func shares(next *lockcluster.Migration, req *ModeRequest) error {
 }
 
 // toEnhancedMode detaches the legacy system.
-func (t *term) toEnhancedMode(c *change, req *ModeRequest) error {
+func (t *term) toEnhancedMode(c *change, req *lockcluster.ModeRequest) error {
 	if c.before.Mode == lockcluster.ModeEnhanced {
 		return nil
 	}
@@ -98,7 +99,7 @@ func (t *term) toEnhancedMode(c *change, req *ModeRequest) error {
 }
 
 // toLegacyMode lets the legacy system decide, with or without shadow.
-func (t *term) toLegacyMode(c *change, req *ModeRequest) error {
+func (t *term) toLegacyMode(c *change, req *lockcluster.ModeRequest) error {
 	if err := t.attachFor(c, req); err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func (t *term) toLegacyMode(c *change, req *ModeRequest) error {
 }
 
 // toSharedMode is ModeBlueGreen and ModeGradual: what decided goes on deciding.
-func (t *term) toSharedMode(c *change, req *ModeRequest) error {
+func (t *term) toSharedMode(c *change, req *lockcluster.ModeRequest) error {
 	if err := t.attachFor(c, req); err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (t *term) toSharedMode(c *change, req *ModeRequest) error {
 
 // attachFor attaches a legacy system to a cluster that has none. Then somebody
 // has to say whose records count.
-func (t *term) attachFor(c *change, req *ModeRequest) error {
+func (t *term) attachFor(c *change, req *lockcluster.ModeRequest) error {
 	if c.before.Mode != lockcluster.ModeEnhanced {
 		return nil
 	}
@@ -146,7 +147,7 @@ func (t *term) attachFor(c *change, req *ModeRequest) error {
 
 // showDifferences counts what a change will overwrite, and refuses to lose a
 // record in silence.
-func (t *term) showDifferences(ctx context.Context, c *change, req *ModeRequest, res *ModeResult) error {
+func (t *term) showDifferences(ctx context.Context, c *change, req *lockcluster.ModeRequest, res *lockcluster.ModeResult) error {
 	if c.unverified || c.before.Mode == lockcluster.ModeGradual || c.before.Legacy == "" {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/backends"
@@ -70,15 +71,21 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 	case methodControl:
 		return c.serveControl(ctx, body)
 	case methodWindow:
-		return c.serveWindow()
+		return c.serveWindow(body)
 	}
-	b, err := c.legacy.local(ctx)
-	if err != nil {
-		return nil, err
-	}
+	var out []byte
+	err := c.legacy.use(ctx, func(b backends.Backend) (err error) {
+		out, err = serveLegacy(ctx, b, method, body)
+		return err
+	})
+	return out, err
+}
+
+// serveLegacy answers for the legacy system of this node.
+func serveLegacy(ctx context.Context, b backends.Backend, method string, body []byte) ([]byte, error) {
 	switch method {
 	case methodDo:
-		fence, rest, err := decodeFence(body)
+		fence, now, rest, err := decodeFence(body)
 		if err != nil {
 			return nil, err
 		}
@@ -86,17 +93,17 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
 		}
-		res, err := b.Do(ctx, fence.Fence, fence.now, cmd.Request)
+		res, err := b.Do(ctx, fence, now, cmd.Request)
 		if err != nil {
 			return nil, err
 		}
 		return command.EncodeResult(res)
 	case methodRaise:
-		fence, _, err := decodeFence(body)
+		fence, _, _, err := decodeFence(body)
 		if err != nil {
 			return nil, err
 		}
-		return nil, b.Raise(ctx, fence.Fence)
+		return nil, b.Raise(ctx, fence)
 	case methodCheck:
 		return nil, b.Check(ctx)
 	case methodGet:
@@ -107,6 +114,21 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 		return serveView(ctx, b, body)
 	}
 	return nil, fmt.Errorf("%w: this node does not know the call %q; it is of another version", lockcluster.ErrInvalid, method)
+}
+
+// encodeFence is the fence and the leader's wall clock.
+func encodeFence(f backends.Fence) []byte {
+	b := binary.BigEndian.AppendUint64(nil, f.Term)
+	b = binary.BigEndian.AppendUint64(b, f.Epoch)
+	return binary.BigEndian.AppendUint64(b, uint64(time.Now().UnixNano()))
+}
+
+func decodeFence(b []byte) (f backends.Fence, now time.Time, rest []byte, err error) {
+	if len(b) < 24 {
+		return f, now, nil, fmt.Errorf("%w: the call has no fence", lockcluster.ErrInvalid)
+	}
+	f.Term, f.Epoch = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	return f, time.Unix(0, int64(binary.BigEndian.Uint64(b[16:]))), b[24:], nil
 }
 
 // ask calls another node and returns the body of its answer.

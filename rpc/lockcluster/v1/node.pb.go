@@ -555,6 +555,102 @@ func (x *IntentResponse) GetAgain() bool {
 	return false
 }
 
+type CallRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRequest) Reset() {
+	*x = CallRequest{}
+	mi := &file_rpc_lockcluster_v1_node_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRequest) ProtoMessage() {}
+
+func (x *CallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_lockcluster_v1_node_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
+func (*CallRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_lockcluster_v1_node_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CallRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *CallRequest) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+type CallResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Body          []byte                 `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallResponse) Reset() {
+	*x = CallResponse{}
+	mi := &file_rpc_lockcluster_v1_node_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallResponse) ProtoMessage() {}
+
+func (x *CallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_lockcluster_v1_node_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallResponse.ProtoReflect.Descriptor instead.
+func (*CallResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_lockcluster_v1_node_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CallResponse) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
 var File_rpc_lockcluster_v1_node_proto protoreflect.FileDescriptor
 
 const file_rpc_lockcluster_v1_node_proto_rawDesc = "" +
@@ -583,7 +679,12 @@ const file_rpc_lockcluster_v1_node_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\"&\n" +
 	"\x0eIntentResponse\x12\x14\n" +
-	"\x05again\x18\x01 \x01(\bR\x05again2\xe1\x03\n" +
+	"\x05again\x18\x01 \x01(\bR\x05again\"9\n" +
+	"\vCallRequest\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"\"\n" +
+	"\fCallResponse\x12\x12\n" +
+	"\x04body\x18\x01 \x01(\fR\x04body2\xa4\x04\n" +
 	"\vNodeService\x12J\n" +
 	"\aPropose\x12\x1e.lockcluster.v1.ProposeRequest\x1a\x1f.lockcluster.v1.ProposeResponse\x12P\n" +
 	"\tReadIndex\x12 .lockcluster.v1.ReadIndexRequest\x1a!.lockcluster.v1.ReadIndexResponse\x12S\n" +
@@ -592,7 +693,8 @@ const file_rpc_lockcluster_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"NodeStatus\x12!.lockcluster.v1.NodeStatusRequest\x1a\".lockcluster.v1.NodeStatusResponse\x12A\n" +
 	"\x04Join\x12\x1b.lockcluster.v1.JoinRequest\x1a\x1c.lockcluster.v1.JoinResponse\x12G\n" +
-	"\x06Intent\x12\x1d.lockcluster.v1.IntentRequest\x1a\x1e.lockcluster.v1.IntentResponseBEZCgithub.com/lockcluster/lockcluster/rpc/lockcluster/v1;lockclusterv1b\x06proto3"
+	"\x06Intent\x12\x1d.lockcluster.v1.IntentRequest\x1a\x1e.lockcluster.v1.IntentResponse\x12A\n" +
+	"\x04Call\x12\x1b.lockcluster.v1.CallRequest\x1a\x1c.lockcluster.v1.CallResponseBEZCgithub.com/lockcluster/lockcluster/rpc/lockcluster/v1;lockclusterv1b\x06proto3"
 
 var (
 	file_rpc_lockcluster_v1_node_proto_rawDescOnce sync.Once
@@ -606,7 +708,7 @@ func file_rpc_lockcluster_v1_node_proto_rawDescGZIP() []byte {
 	return file_rpc_lockcluster_v1_node_proto_rawDescData
 }
 
-var file_rpc_lockcluster_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_rpc_lockcluster_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_rpc_lockcluster_v1_node_proto_goTypes = []any{
 	(*ProposeRequest)(nil),     // 0: lockcluster.v1.ProposeRequest
 	(*ProposeResponse)(nil),    // 1: lockcluster.v1.ProposeResponse
@@ -620,6 +722,8 @@ var file_rpc_lockcluster_v1_node_proto_goTypes = []any{
 	(*JoinResponse)(nil),       // 9: lockcluster.v1.JoinResponse
 	(*IntentRequest)(nil),      // 10: lockcluster.v1.IntentRequest
 	(*IntentResponse)(nil),     // 11: lockcluster.v1.IntentResponse
+	(*CallRequest)(nil),        // 12: lockcluster.v1.CallRequest
+	(*CallResponse)(nil),       // 13: lockcluster.v1.CallResponse
 }
 var file_rpc_lockcluster_v1_node_proto_depIdxs = []int32{
 	0,  // 0: lockcluster.v1.NodeService.Propose:input_type -> lockcluster.v1.ProposeRequest
@@ -628,14 +732,16 @@ var file_rpc_lockcluster_v1_node_proto_depIdxs = []int32{
 	6,  // 3: lockcluster.v1.NodeService.NodeStatus:input_type -> lockcluster.v1.NodeStatusRequest
 	8,  // 4: lockcluster.v1.NodeService.Join:input_type -> lockcluster.v1.JoinRequest
 	10, // 5: lockcluster.v1.NodeService.Intent:input_type -> lockcluster.v1.IntentRequest
-	1,  // 6: lockcluster.v1.NodeService.Propose:output_type -> lockcluster.v1.ProposeResponse
-	3,  // 7: lockcluster.v1.NodeService.ReadIndex:output_type -> lockcluster.v1.ReadIndexResponse
-	5,  // 8: lockcluster.v1.NodeService.Checkpoint:output_type -> lockcluster.v1.CheckpointResponse
-	7,  // 9: lockcluster.v1.NodeService.NodeStatus:output_type -> lockcluster.v1.NodeStatusResponse
-	9,  // 10: lockcluster.v1.NodeService.Join:output_type -> lockcluster.v1.JoinResponse
-	11, // 11: lockcluster.v1.NodeService.Intent:output_type -> lockcluster.v1.IntentResponse
-	6,  // [6:12] is the sub-list for method output_type
-	0,  // [0:6] is the sub-list for method input_type
+	12, // 6: lockcluster.v1.NodeService.Call:input_type -> lockcluster.v1.CallRequest
+	1,  // 7: lockcluster.v1.NodeService.Propose:output_type -> lockcluster.v1.ProposeResponse
+	3,  // 8: lockcluster.v1.NodeService.ReadIndex:output_type -> lockcluster.v1.ReadIndexResponse
+	5,  // 9: lockcluster.v1.NodeService.Checkpoint:output_type -> lockcluster.v1.CheckpointResponse
+	7,  // 10: lockcluster.v1.NodeService.NodeStatus:output_type -> lockcluster.v1.NodeStatusResponse
+	9,  // 11: lockcluster.v1.NodeService.Join:output_type -> lockcluster.v1.JoinResponse
+	11, // 12: lockcluster.v1.NodeService.Intent:output_type -> lockcluster.v1.IntentResponse
+	13, // 13: lockcluster.v1.NodeService.Call:output_type -> lockcluster.v1.CallResponse
+	7,  // [7:14] is the sub-list for method output_type
+	0,  // [0:7] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
@@ -652,7 +758,7 @@ func file_rpc_lockcluster_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_lockcluster_v1_node_proto_rawDesc), len(file_rpc_lockcluster_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	NodeService_NodeStatus_FullMethodName = "/lockcluster.v1.NodeService/NodeStatus"
 	NodeService_Join_FullMethodName       = "/lockcluster.v1.NodeService/Join"
 	NodeService_Intent_FullMethodName     = "/lockcluster.v1.NodeService/Intent"
+	NodeService_Call_FullMethodName       = "/lockcluster.v1.NodeService/Call"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -52,6 +53,8 @@ type NodeServiceClient interface {
 	// what it does just before it takes it, and waits for a short while if another
 	// client has said so before. Nothing depends on it but who is told what.
 	Intent(ctx context.Context, in *IntentRequest, opts ...grpc.CallOption) (*IntentResponse, error)
+	// Call is how the controllers of the road between two lock systems talk.
+	Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (*CallResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -122,6 +125,16 @@ func (c *nodeServiceClient) Intent(ctx context.Context, in *IntentRequest, opts 
 	return out, nil
 }
 
+func (c *nodeServiceClient) Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (*CallResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CallResponse)
+	err := c.cc.Invoke(ctx, NodeService_Call_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -147,6 +160,8 @@ type NodeServiceServer interface {
 	// what it does just before it takes it, and waits for a short while if another
 	// client has said so before. Nothing depends on it but who is told what.
 	Intent(context.Context, *IntentRequest) (*IntentResponse, error)
+	// Call is how the controllers of the road between two lock systems talk.
+	Call(context.Context, *CallRequest) (*CallResponse, error)
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -174,6 +189,9 @@ func (UnimplementedNodeServiceServer) Join(context.Context, *JoinRequest) (*Join
 }
 func (UnimplementedNodeServiceServer) Intent(context.Context, *IntentRequest) (*IntentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Intent not implemented")
+}
+func (UnimplementedNodeServiceServer) Call(context.Context, *CallRequest) (*CallResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Call not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -304,6 +322,24 @@ func _NodeService_Intent_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_Call_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CallRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Call(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Call_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Call(ctx, req.(*CallRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -334,6 +370,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Intent",
 			Handler:    _NodeService_Intent_Handler,
+		},
+		{
+			MethodName: "Call",
+			Handler:    _NodeService_Call_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,77 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+)
+
+const (
+	samplesMax  = 4096 // a report; more between two reports are left out
+	reportEvery = time.Second
+)
+
+// sample is one decided request, on its way to the leader, which judges the
+// health of both systems for the whole cluster.
+type sample struct {
+	System    lockcluster.System `json:"s"`
+	Operation string             `json:"o"`
+	Duration  time.Duration      `json:"d"`
+	Failed    bool               `json:"f,omitempty"`
+}
+
+type samples struct {
+	mu   sync.Mutex // guards list
+	list []sample
+}
+
+func (s *samples) add(one sample) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.list) < samplesMax {
+		s.list = append(s.list, one)
+	}
+}
+
+func (s *samples) take() []sample {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.list
+	s.list = nil
+	return list
+}
+
+// report tells the leader what this node has seen.
+func (c *Controller) report() {
+	for c.sleep(c.ctx, reportEvery) {
+		if t := c.currentTerm(); t != nil && c.cfg.Metrics != nil {
+			c.cfg.Metrics.MirrorPending(c.changed.size() + t.toEnhanced.size())
+		}
+		list := c.samples.take()
+		leader, addr := c.node.Leader()
+		if len(list) == 0 || addr == "" || leader == c.cfg.NodeID {
+			continue
+		}
+		body, err := json.Marshal(list)
+		if err != nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, reportEvery)
+		_, _ = c.ask(ctx, addr, methodWindow, body) // a lost report is a smaller sample
+		cancel()
+	}
+}
+
+func (c *Controller) serveWindow(body []byte) ([]byte, error) {
+	var list []sample
+	if err := json.Unmarshal(body, &list); err != nil || c.cfg.Window == nil {
+		return nil, err
+	}
+	for _, one := range list {
+		c.cfg.Window.Observe(one.System, one.Operation, one.Duration, one.Failed)
+	}
+	return nil, nil
+}

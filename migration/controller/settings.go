@@ -1,0 +1,186 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/compat/bridge"
+	"github.com/lockcluster/lockcluster/fsm/state"
+)
+
+// The settings that the migration state itself decides.
+const (
+	settingEnabled    = "enhanced-locking.enabled"
+	settingMode       = "enhanced-locking.migration.mode"
+	settingActive     = "enhanced-locking.migration.active-system"
+	settingPercentage = "enhanced-locking.migration.traffic-percentage"
+	settingCanary     = "enhanced-locking.migration.canary-criteria"
+)
+
+// SettingsRequest changes replicated settings, all or none.
+type SettingsRequest struct {
+	Assignments []bridge.Assignment `json:"assignments"`
+	Reason      string              `json:"reason,omitempty"`
+}
+
+// Settings returns the replicated settings that were given.
+func (c *Controller) Settings(ctx context.Context) (settings map[string]string, err error) {
+	err = c.node.Read(ctx, func(r state.Reader, _ uint64) { settings = settingsOf(r) })
+	return settings, err
+}
+
+func settingsOf(r state.Reader) map[string]string {
+	out := map[string]string{}
+	for _, s := range state.Settings(r) {
+		out[s.Name] = s.Value
+	}
+	return out
+}
+
+// SetSettings changes replicated settings, live on every node. Those that ask
+// for another mode or active system are a change of the migration state, with
+// all that belongs to it.
+func (c *Controller) SetSettings(ctx context.Context, req SettingsRequest) error {
+	_, err := c.control(ctx, controlRequest{Config: &req})
+	return err
+}
+
+func (t *term) settings() (settings map[string]string) {
+	t.c.node.StaleRead(func(r state.Reader, _ uint64) { settings = settingsOf(r) })
+	return settings
+}
+
+func (t *term) setSettings(ctx context.Context, req SettingsRequest) error {
+	m := t.c.Migration()
+	current := t.settings()
+	site := bridge.Site{Legacy: m.Legacy}
+	changes, err := bridge.Changes(site, current, req.Assignments)
+	if err != nil {
+		return fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
+	}
+	merged := maps.Clone(current)
+	for name, value := range changes {
+		if value == "" {
+			delete(merged, name)
+		} else {
+			merged[name] = value
+		}
+	}
+	if err := t.follow(ctx, &m, merged, site, req.Reason); err != nil {
+		return err
+	}
+	return t.store(ctx, changes)
+}
+
+// follow changes the migration state to what settings ask for.
+func (t *term) follow(ctx context.Context, m *lockcluster.Migration, settings map[string]string, site bridge.Site, reason string) error {
+	plan, err := bridge.Effective(settings, site)
+	if err != nil {
+		return fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
+	}
+	if plan.Mode == 0 || m.Legacy == "" {
+		return nil
+	}
+	if reason == "" {
+		reason = "config set"
+	}
+	if plan.Mode == lockcluster.ModeBlueGreen {
+		if m.Mode == plan.Mode && m.Active == plan.Active {
+			return nil
+		}
+		if authorityOf(m) != plan.Active || m.Mode == lockcluster.ModeGradual {
+			_, err := t.switchTo(ctx, lockcluster.SwitchRequest{To: plan.Active.String(), Reason: reason})
+			return err
+		}
+	}
+	_, err = t.setMode(ctx, lockcluster.ModeRequest{
+		Mode: plan.Mode.String(), Percentage: &plan.Percentage, Canary: plan.Canary, Reason: reason,
+	})
+	return err
+}
+
+// store writes settings into the log.
+func (t *term) store(ctx context.Context, changes map[string]string) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	req := lockcluster.SetConfig{}
+	for _, name := range slices.Sorted(maps.Keys(changes)) {
+		req.Settings = append(req.Settings, lockcluster.Setting{Name: name, Value: changes[name]})
+	}
+	res, err := t.c.node.Do(ctx, lockcluster.RequestID{}, req)
+	if err != nil {
+		return fmt.Errorf("store the settings: %w", err)
+	}
+	if res.Status != lockcluster.StatusApplied {
+		return fmt.Errorf("%w: %s", ErrRefused, res.Text)
+	}
+	return nil
+}
+
+// noteMode makes the settings say what the migration state has become, so that
+// "config get" and a later "config set" go by the truth.
+func (t *term) noteMode(ctx context.Context, m *lockcluster.Migration) {
+	want := map[string]string{settingEnabled: "", settingMode: "", settingActive: "", settingPercentage: "", settingCanary: ""}
+	switch m.Mode {
+	case lockcluster.ModeShadow:
+		want[settingMode] = m.Mode.String()
+	case lockcluster.ModeBlueGreen:
+		want[settingMode], want[settingActive] = m.Mode.String(), m.Active.String()
+	case lockcluster.ModeGradual:
+		want[settingMode] = m.Mode.String()
+		if m.Percentage > 0 {
+			want[settingPercentage] = strconv.Itoa(int(m.Percentage))
+		}
+		if len(m.Canary) > 0 {
+			want[settingCanary] = bridge.FormatCanary(m.Canary)
+		}
+	}
+	current := t.settings()
+	for name, value := range want {
+		if current[name] == value || name == settingEnabled && value == "" && current[name] == "true" {
+			delete(want, name)
+		}
+	}
+	if err := t.store(ctx, want); err != nil {
+		t.warn("the settings do not say yet what the migration state is", err)
+	}
+}
+
+// criteria judges whether a cutover to the enhanced system is wise by the
+// settings under switch-criteria; without any it is.
+func (t *term) criteria(m *lockcluster.Migration) (checks []string, err error) {
+	o := bridge.Decode(t.settings())
+	counts := t.c.shadow.counts()
+	var errs []error
+	judge := func(ok bool, text string) {
+		checks = append(checks, text)
+		if !ok {
+			errs = append(errs, errors.New(text))
+		}
+	}
+	if m.Mode == lockcluster.ModeShadow || o.Criteria.NoDivergence {
+		judge(counts.Unexplained == 0, fmt.Sprintf("%d divergences that nobody has explained (want 0; \"lockcluster migration report\" lists them, \"migration report --clear\" accepts them)", counts.Unexplained))
+	}
+	if want := o.Criteria.MinValidationTime; want > 0 {
+		since := time.Since(m.ChangedAt).Round(time.Second)
+		judge(m.Mode == lockcluster.ModeShadow && since >= want, fmt.Sprintf("%s in mode %s (want %s in shadow)", since, m.Mode, want))
+	}
+	if want := o.Criteria.MinSuccessfulOperations; want > 0 {
+		judge(counts.Compared >= uint64(want), fmt.Sprintf("%d operations compared (want %d)", counts.Compared, want))
+	}
+	if want := o.Criteria.MaxErrorRate; want > 0 && counts.Operations > 0 {
+		rate := float64(counts.Outages+counts.Total) / float64(counts.Operations)
+		judge(rate <= want, fmt.Sprintf("%.4f of the operations failed or differed (want at most %g)", rate, want))
+	}
+	if err = errors.Join(errs...); err != nil {
+		err = fmt.Errorf("%w: the criteria for a switch are not met (--force leaves them out): %w", ErrRefused, err)
+	}
+	return checks, err
+}
