@@ -62,8 +62,8 @@ func (s *Setting) Env() []string {
 	}
 	var names []string
 	for _, n := range s.Names() {
-		if strings.HasPrefix(n, enhancedPrefix) {
-			names = append(names, envOf(n))
+		if e := envOf(n); strings.HasPrefix(n, enhancedPrefix) && !slices.Contains(names, e) {
+			names = append(names, e)
 		}
 	}
 	return append(names, s.env...)
