@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/lockcluster/lockcluster/cmd/lockcluster/internal/config"
+	"github.com/lockcluster/lockcluster/internal/nearest"
 )
 
 // The exit codes.
@@ -108,7 +108,7 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 		}
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-		if near := config.Nearest(unknown.GetSpecifiedName(), names); near != "" && unknown.GetSpecifiedShortnames() == "" {
+		if near := nearest.Near(unknown.GetSpecifiedName(), names); near != "" && unknown.GetSpecifiedShortnames() == "" {
 			err = fmt.Errorf("%w, did you mean --%s?", err, near)
 		}
 	case errors.As(err, &value):

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/lockcluster/lockcluster/internal/nearest"
 )
 
 const envPrefix = "LOCKCLUSTER_"
@@ -45,7 +47,7 @@ func readEnv(environ []string) (v values, file string, err error) {
 			}
 		case envTests.MatchString(name), envService.MatchString(name):
 		default:
-			return nil, "", fmt.Errorf("environment variable %s: unknown setting, did you mean %s?", name, nearest(name, envNames()))
+			return nil, "", fmt.Errorf("environment variable %s: unknown setting, did you mean %s?", name, nearest.Of(name, envNames()))
 		}
 	}
 	return v, file, nil

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/lockcluster/lockcluster/internal/nearest"
 )
 
 // fileSizeMax bounds a configuration file.
@@ -85,7 +87,7 @@ func (v values) readMapping(path, section string, n *yaml.Node) error {
 		}
 		s, candidates := lookup(section, key.Value)
 		if s == nil {
-			return fmt.Errorf("%s:%d: unknown key %q, did you mean %q?", path, key.Line, prefix+key.Value, nearest(prefix+key.Value, candidates))
+			return fmt.Errorf("%s:%d: unknown key %q, did you mean %q?", path, key.Line, prefix+key.Value, nearest.Of(prefix+key.Value, candidates))
 		}
 		if _, twice := v[s.name]; twice {
 			return fmt.Errorf("%s:%d: %s is there twice", path, key.Line, s.name)

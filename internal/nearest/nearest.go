@@ -1,8 +1,9 @@
-package config
+// Package nearest finds the name that a mistyped one was probably meant to be.
+package nearest
 
-// nearest returns the candidate with the smallest edit distance to name, the
-// first one of equals.
-func nearest(name string, candidates []string) string {
+// Of returns the candidate with the smallest edit distance to name, the first
+// one of equals; empty without candidates.
+func Of(name string, candidates []string) string {
 	best, bestDistance := "", -1
 	for _, c := range candidates {
 		if d := distance(name, c); bestDistance < 0 || d < bestDistance {
@@ -12,10 +13,10 @@ func nearest(name string, candidates []string) string {
 	return best
 }
 
-// Nearest returns the candidate that name may be a slip for, empty if none is
+// Near returns the candidate that name may be a slip for, empty if none is
 // near enough.
-func Nearest(name string, candidates []string) string {
-	best := nearest(name, candidates)
+func Near(name string, candidates []string) string {
+	best := Of(name, candidates)
 	if distance(name, best) > max(1, len(name)/3) {
 		return ""
 	}
