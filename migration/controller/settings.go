@@ -184,3 +184,23 @@ func (t *term) criteria(m *lockcluster.Migration) (checks []string, err error) {
 	}
 	return checks, err
 }
+
+// OnSettings calls f with the replicated settings, now and whenever they have
+// changed, until ctx ends.
+func (c *Controller) OnSettings(ctx context.Context, f func(settings map[string]string)) {
+	var last map[string]string
+	for {
+		var now map[string]string
+		c.node.StaleRead(func(r state.Reader, _ uint64) { now = settingsOf(r) })
+		if last == nil || !maps.Equal(now, last) {
+			f(now)
+			last = now
+		}
+		if !c.sleep(ctx, settingsPause) {
+			return
+		}
+	}
+}
+
+// settingsPause is how late a node may notice a changed setting.
+const settingsPause = 500 * time.Millisecond

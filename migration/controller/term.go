@@ -297,3 +297,13 @@ func (c *Controller) attachedHost() string {
 	}
 	return ""
 }
+
+// Leads reports whether this node's controller is the leader's, and decides.
+func (c *Controller) Leads() bool {
+	t := c.currentTerm()
+	return t != nil && t.ready.Load()
+}
+
+// Divergences returns how many differences between the systems this node has
+// found as leader.
+func (c *Controller) Divergences() uint64 { return c.shadow.counts().Total }

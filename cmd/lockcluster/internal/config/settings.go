@@ -34,6 +34,11 @@ type Server struct {
 	ExactRepoMatch    bool `koanf:"exact-repo-match"`
 	RedactCredentials bool `koanf:"redact-stored-credentials"`
 
+	// The legacy system of the road, if this node reaches one.
+	LegacyBoltDB string `koanf:"legacy-boltdb"`
+	LegacyAttach string `koanf:"legacy-attach"` // own or follow
+	LegacyRedis  string `koanf:"legacy-redis"`
+
 	LogFormat string `koanf:"log-format"`
 	LogLevel  string `koanf:"log-level"`
 }
@@ -71,6 +76,9 @@ var settings = []setting{
 	{"http-advertise", kindText, "", "`host:port` others use for HTTP, if it differs from --http-addr"},
 	{"resp-advertise", kindText, "", "`host:port` cluster-mode Redis clients are sent to, if it differs from --resp-addr"},
 	{"log-store", kindText, "wal", "how the Raft log is kept: wal or boltdb; fixed at the first start"},
+	{"legacy-boltdb", kindText, "", "`file` of an Atlantis (atlantis.db) to attach as the legacy system"},
+	{"legacy-attach", kindText, "own", "own the file, or follow it while an Atlantis owns it"},
+	{"legacy-redis", kindText, "", "`url` of the Redis of an Atlantis to attach as the legacy system"},
 	{"resp-username", kindText, "", "user name that Redis clients must give; needs --resp-password-file"},
 	{"resp-password-file", kindText, "", "`file` with the password that Redis clients must give"},
 	{"insecure", kindBool, "false", "listen beyond this machine without TLS and authentication"},

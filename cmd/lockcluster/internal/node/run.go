@@ -119,6 +119,7 @@ type runner struct {
 	registry *prometheus.Registry
 
 	peers *rpc.Peers
+	road  *road
 	node  *cluster.Node
 	door  *rpc.Server  // gRPC and HTTP
 	redis *resp.Server // the Redis protocol
@@ -135,6 +136,10 @@ func (r *runner) start(password string) (err error) {
 	// whom to follow, or to let it join.
 	r.peers = rpc.NewPeers(nil)
 	intents := resp.NewIntentTable(r.holds, 0)
+	// The road knows no node yet, but the node tells it from its first entry on.
+	if r.road, err = newRoad(s, r.peers, settle(intents), r.registry, r.logger); err != nil {
+		return err
+	}
 	// The node next: the doors have nothing to serve without it. It knows the
 	// addresses that the doors will listen on.
 	r.node, err = cluster.Open(cluster.Config{
@@ -142,15 +147,18 @@ func (r *runner) start(password string) (err error) {
 		GRPCAddr: s.GRPCAdvertise, HTTPAddr: s.HTTPAdvertise, RESPAddr: s.RESPAdvertise,
 		InitialCluster: initial, Join: splitList(s.Join), LogStore: s.LogStore,
 		Logger: r.logger, Registerer: r.registry, Version: buildinfo.Get().Version,
-	}, cluster.WithPeers(r.peers), cluster.WithHalt(halt(r.logger)), cluster.WithGrants(settle(intents)))
+	}, cluster.WithPeers(r.peers), cluster.WithHalt(halt(r.logger)), cluster.WithGrants(settle(intents)),
+		cluster.WithChanges(r.road.controller.NoteChanges), cluster.WithMigration(r.road.controller.NoteMigration))
 	if err != nil {
 		return err
 	}
+	r.road.start(r.node)
 	members := newMemberList(r.node, s.NodeID)
 	// gRPC before Redis: other nodes forward to this one over gRPC, and the
 	// Redis doors of the cluster need that.
 	r.door, err = rpc.Open(rpc.Config{
 		GRPCAddr: s.GRPCAddr, HTTPAddr: s.HTTPAddr, Logger: r.logger, Registerer: r.registry, Gatherer: r.registry,
+		API: r.road.api(),
 	}, r.system(intents))
 	if err != nil {
 		return err
@@ -159,9 +167,9 @@ func (r *runner) start(password string) (err error) {
 	r.redis, err = resp.Open(resp.Config{
 		Addr: s.RESPAddr, Username: s.RESPUsername, Password: password,
 		ExactRepoMatch: &s.ExactRepoMatch, RedactStoredCredentials: s.RedactCredentials,
-		Intents: rpc.NewSharedIntents(s.NodeID, r.node, intents, r.peers), Nodes: members.list,
+		Intents: rpc.NewSharedIntents(s.NodeID, r.road.controller, intents, r.peers), Nodes: members.list,
 		Logger: r.logger, Registerer: r.registry, Version: buildinfo.Get().Version,
-	}, r.node)
+	}, r.road.controller)
 	return err
 }
 
@@ -182,6 +190,10 @@ func (r *runner) stop() error {
 	}
 	if r.door != nil {
 		errs = append(errs, closed("gRPC and HTTP doors", r.door.Close(ctx)))
+	}
+	// The legacy system before the node: whoever leads next may then have it.
+	if r.road != nil {
+		errs = append(errs, closed("legacy system", r.road.close()))
 	}
 	// Raft and the stores last: nobody asks them any more.
 	if r.node != nil {

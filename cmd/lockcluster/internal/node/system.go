@@ -11,13 +11,8 @@ import (
 	"github.com/lockcluster/lockcluster/cluster"
 	"github.com/lockcluster/lockcluster/fsm/state"
 	"github.com/lockcluster/lockcluster/internal/buildinfo"
+	"github.com/lockcluster/lockcluster/migration/controller"
 	"github.com/lockcluster/lockcluster/rpc"
-)
-
-// Mode and active system of a cluster without a legacy system.
-const (
-	modeEnhanced   = "enhanced"
-	systemEnhanced = "enhanced"
 )
 
 // leaderPause is between two looks at who leads after a transfer.
@@ -26,13 +21,17 @@ const leaderPause = 10 * time.Millisecond
 // system is what the gRPC door serves.
 func (r *runner) system(intents rpc.Intents) rpc.System {
 	return rpc.System{
-		NodeID: r.settings.NodeID, Node: r.node, Cluster: membership{r.node}, Backup: backup{r.node}, Peer: r.node, Intents: intents,
+		NodeID: r.settings.NodeID, Node: r.road.controller, Cluster: membership{r.node, r.road.controller}, Backup: backup{r.node}, Peer: r.node, Intents: intents,
+		Caller: r.road.controller, Migration: roadDoor{r.road},
 		Checks: []rpc.Check{{Name: "cluster", Run: func(context.Context) error { return r.node.Ready() }}},
 	}
 }
 
 // membership is the node as the cluster service needs it.
-type membership struct{ node *cluster.Node }
+type membership struct {
+	node       *cluster.Node
+	controller *controller.Controller
+}
 
 // Status implements [rpc.Cluster].
 func (m membership) Status(ctx context.Context, local bool) (rpc.ClusterStatus, error) {
@@ -47,9 +46,10 @@ func (m membership) Status(ctx context.Context, local bool) (rpc.ClusterStatus, 
 	}
 	view, _ := m.node.StaleView()
 	stats := state.GetStats(view)
+	road := m.controller.Migration()
 	out := rpc.ClusterStatus{
 		NodeID: s.NodeID, ClusterID: s.ClusterID, Leader: s.Leader, Term: s.Term, CommitIndex: s.CommitIndex,
-		Mode: modeEnhanced, ActiveSystem: systemEnhanced, Epoch: stats.LastToken.Epoch, Version: buildinfo.Get().Version,
+		Mode: road.Mode.String(), ActiveSystem: road.Decides(road.Namespace).String(), Epoch: stats.LastToken.Epoch, Version: buildinfo.Get().Version,
 		Locks: stats.Locks, CommandLocks: stats.CommandLocks, Documents: stats.Documents,
 	}
 	_, out.LeaderGRPCAddr = m.node.Leader()
