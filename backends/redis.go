@@ -1,0 +1,307 @@
+package backends
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/compat"
+)
+
+const (
+	kindRedis = "redis"
+	// Ours beside Atlantis's keys; in a cluster with a {tag} of each slot.
+	redisFenceKey = "lockcluster:fence"
+	redisSideKey  = "lockcluster:side"
+	redisOurs     = "lockcluster:"
+)
+
+// redisStore is a Redis that others may write to.
+type redisStore struct {
+	client  redis.UniversalClient
+	cluster bool
+	timeout time.Duration
+	// tokens is the greatest that any fence key has told of.
+	tokens lockcluster.Token
+	// handles says as whom, and for the how manyth time, this store commits;
+	// by slot, one entry if it is no cluster.
+	handles map[uint16]handle
+}
+
+type handle struct {
+	id  string
+	seq uint64
+}
+
+func newHandle() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func openRedis(ctx context.Context, o Options) (Backend, error) {
+	address, err := parseRedisURL(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	ns := o.Namespace
+	if ns == "" {
+		ns = lockcluster.NamespaceOfDatabase(address.database)
+	}
+	s := &redisStore{client: address.client(o), cluster: address.cluster, timeout: o.Timeout, handles: map[uint16]handle{}}
+	b := newLegacy(kindRedis, ns, s, o.Timeout)
+	b.shared = true
+	if s.cluster {
+		b.slot = s.slot
+	}
+	if err := b.start(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return b, nil
+}
+
+// redisKey returns the key of a place.
+func redisKey(p place) string {
+	switch p.space {
+	case lockcluster.SpaceLock:
+		return compat.LockKeyPrefix + p.key
+	case lockcluster.SpaceCommand:
+		return compat.CommandLockKey(p.key)
+	default:
+		return p.key
+	}
+}
+
+// redisPlace undoes redisKey; ok is false for our own keys.
+func redisPlace(key string) (p place, ok bool) {
+	if text, is := strings.CutPrefix(key, compat.LockKeyPrefix); is && text != "" {
+		return place{lockcluster.SpaceLock, text}, true
+	}
+	if name, is := compat.ParseCommandLockKey(key); is {
+		return place{lockcluster.SpaceCommand, name}, true
+	}
+	return place{lockcluster.SpaceDocument, key}, !strings.HasPrefix(key, redisOurs)
+}
+
+func (s *redisStore) slot(p place) uint16 {
+	if !s.cluster {
+		return 0
+	}
+	return slotOfKey(redisKey(p))
+}
+
+// slotKey returns one of our keys for a slot.
+func (s *redisStore) slotKey(key string, slot uint16) string {
+	if !s.cluster {
+		return key
+	}
+	return key + ":{" + slotTags()[slot] + "}"
+}
+
+func (s *redisStore) raise(ctx context.Context, f Fence) error {
+	id := newHandle()
+	slots := 1
+	if s.cluster {
+		slots = redisSlots
+	}
+	const chunk = 2048
+	for first := 0; first < slots; first += chunk {
+		if err := s.raiseSlots(ctx, f, id, first, min(first+chunk, slots)); err != nil {
+			return err
+		}
+	}
+	for slot := range slots {
+		s.handles[uint16(slot)] = handle{id: id}
+	}
+	return nil
+}
+
+// raiseSlots raises the fences of some slots, in one exchange with each node.
+func (s *redisStore) raiseSlots(ctx context.Context, f Fence, id string, first, end int) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for slot := first; slot < end; slot++ {
+			raiseScript.Eval(ctx, p, []string{s.slotKey(redisFenceKey, uint16(slot))}, f.Term, f.Epoch, s.tokens.Epoch, s.tokens.Counter, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return unavailable(fmt.Errorf("raise the fence: %w", err))
+	}
+	for _, cmd := range cmds {
+		if _, err := s.raised(f, cmd.(*redis.Cmd)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// raised reads the answer of raiseScript: who had the fence before.
+func (s *redisStore) raised(f Fence, cmd *redis.Cmd) (handle, error) {
+	reply, err := cmd.StringSlice()
+	switch {
+	case err != nil:
+		return handle{}, unavailable(fmt.Errorf("raise the fence: %w", err))
+	case len(reply) == 2 && reply[0] == "FENCED":
+		return handle{}, fmt.Errorf("%w: its fence is %s, the store's %s", ErrFenced, f, reply[1])
+	case len(reply) != 5:
+		return handle{}, unavailable(errors.New("raise the fence: the answer has not its five parts"))
+	}
+	var n [3]uint64
+	for i, part := range []string{reply[1], reply[2], reply[4]} {
+		if n[i], err = strconv.ParseUint(part, 10, 64); err != nil {
+			return handle{}, unavailable(errors.New("raise the fence: a part of the answer is no number"))
+		}
+	}
+	s.tokens = lockcluster.Token{Epoch: max(s.tokens.Epoch, n[0]), Counter: max(s.tokens.Counter, n[1])}
+	return handle{id: reply[3], seq: n[2]}, nil
+}
+
+// commitTries is how often a commit is sent whose answer was lost, when it is
+// certain that it was not carried out.
+const commitTries = 3
+
+func (s *redisStore) commit(ctx context.Context, f Fence, tokens lockcluster.Token, changes []change) error {
+	slot := uint16(0)
+	if len(changes) > 0 {
+		slot = s.slot(changes[0].place)
+	}
+	for try := 1; ; try++ {
+		h := s.handles[slot]
+		h.seq++
+		err := s.send(ctx, f, tokens, slot, h, changes)
+		if err == nil {
+			s.handles[slot] = h
+			return nil
+		}
+		if !isLost(err) {
+			return err
+		}
+		done, serr := s.settle(ctx, f, slot, h)
+		switch {
+		case serr != nil:
+			return unknown(fmt.Errorf("%w; %w", err, serr))
+		case done:
+			return nil
+		case try == commitTries || ctx.Err() != nil:
+			return unavailable(err)
+		}
+	}
+}
+
+// lostError is an exchange whose answer did not arrive.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
+
+func isLost(err error) bool {
+	var lost *lostError
+	return errors.As(err, &lost)
+}
+
+// send runs the commit script once.
+func (s *redisStore) send(ctx context.Context, f Fence, tokens lockcluster.Token, slot uint16, h handle, changes []change) error {
+	keys := make([]string, 0, 2+len(changes))
+	keys = append(keys, s.slotKey(redisFenceKey, slot), s.slotKey(redisSideKey, slot))
+	args := make([]any, 0, 6+7*len(changes))
+	args = append(args, f.Term, f.Epoch, tokens.Epoch, tokens.Counter, h.id, h.seq)
+	for _, c := range changes {
+		keys = append(keys, redisKey(c.place))
+		args = append(args, sideKey(c.place))
+		args = pair(pair(pair(args, c.old), c.new.value), c.new.side)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	reply, err := commitScript.Run(ctx, s.client, keys, args...).StringSlice()
+	var answered redis.Error
+	switch {
+	case errors.As(err, &answered):
+		// Redis refuses a script as a whole (read-only, out of memory), and
+		// what else can go wrong in it goes wrong before its first write.
+		return unavailable(err)
+	case err != nil:
+		return &lostError{err}
+	case len(reply) == 0:
+		return unavailable(errors.New("the answer to a commit is empty"))
+	}
+	switch reply[0] {
+	case "OK":
+		return nil
+	case "CHANGED":
+		return errChanged
+	case "TAKEN":
+		return errTaken
+	case "FENCED":
+		return fmt.Errorf("%w: its fence is %s, the store's %s", ErrFenced, f, reply[len(reply)-1])
+	}
+	return unavailable(errors.New("the answer to a commit is not known"))
+}
+
+// settle finds out what became of a commit whose answer was lost: it takes the
+// fence under a new handle, so that the commit cannot be carried out any more,
+// and learns whether it was.
+func (s *redisStore) settle(ctx context.Context, f Fence, slot uint16, lost handle) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+	defer cancel()
+	id := newHandle()
+	before := handle{id: id}
+	for before.id == id { // an answer of a repetition by the client tells nothing
+		id = newHandle()
+		cmd := raiseScript.Run(ctx, s.client, []string{s.slotKey(redisFenceKey, slot)}, f.Term, f.Epoch, s.tokens.Epoch, s.tokens.Counter, id)
+		if before, err = s.raised(f, cmd); err != nil {
+			return false, err
+		}
+	}
+	s.handles[slot] = handle{id: id}
+	return before == lost, nil
+}
+
+func (s *redisStore) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if err := s.eachMaster(ctx, checkNode); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// eachMaster calls f for every node that has keys, perhaps side by side.
+func (s *redisStore) eachMaster(ctx context.Context, f func(ctx context.Context, node redis.Cmdable) error) error {
+	if c, ok := s.client.(*redis.ClusterClient); ok {
+		return c.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return f(ctx, node) })
+	}
+	return f(ctx, s.client)
+}
+
+// checkNode finds a node that cannot write, or that may throw locks away.
+func checkNode(ctx context.Context, node redis.Cmdable) error {
+	info, err := node.Info(ctx, "memory", "replication").Result()
+	if err != nil {
+		return err
+	}
+	fields := map[string]string{}
+	for line := range strings.Lines(info) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[k] = v
+		}
+	}
+	switch {
+	case fields["role"] == "slave":
+		return errors.New("this Redis is a replica: name the master")
+	case fields["maxmemory"] != "0" && strings.HasPrefix(fields["maxmemory_policy"], "allkeys-"):
+		return fmt.Errorf("this Redis throws keys away when memory is short (maxmemory-policy %s), held locks too: set it to noeviction", fields["maxmemory_policy"])
+	}
+	return nil
+}
+
+func (s *redisStore) close() error { return s.client.Close() }

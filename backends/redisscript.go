@@ -1,0 +1,72 @@
+package backends
+
+import "github.com/redis/go-redis/v9"
+
+// The fence key's value is "term epoch tokenEpoch tokenCounter handle seq":
+// the fence, the greatest token given out, which open backend raised it, and
+// how many commits that one has made. The sequence makes a commit that arrives
+// twice harmless, and the handle one that arrives after its sender has given
+// up on it.
+
+// raiseScript: KEYS fence; ARGV term epoch tokenEpoch tokenCounter handle.
+var raiseScript = redis.NewScript(`
+local cur = redis.call('GET', KEYS[1])
+local t, e, te, tc, h, s = 0, 0, 0, 0, '', '0'
+if cur then
+  local a, b, c, d, f, g = string.match(cur, '^(%d+) (%d+) (%d+) (%d+) (%S+) (%d+)$')
+  if not a then return redis.error_reply('ERR the fence of lockcluster is not readable') end
+  t, e, te, tc, h, s = tonumber(a), tonumber(b), tonumber(c), tonumber(d), f, g
+end
+local mt, me = tonumber(ARGV[1]), tonumber(ARGV[2])
+if mt < t or (mt == t and me < e) then return {'FENCED', string.format('%.0f.%.0f', t, e)} end
+local nte, ntc = math.max(te, tonumber(ARGV[3])), math.max(tc, tonumber(ARGV[4]))
+redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f %s 0', mt, me, nte, ntc, ARGV[5]))
+return {'OK', string.format('%.0f', te), string.format('%.0f', tc), h, s}
+`)
+
+// commitScript: KEYS fence side record...; ARGV term epoch tokenEpoch
+// tokenCounter handle seq, and for each record: field of the side hash, old
+// ("0", or "1" and the value), new (alike), side (alike).
+var commitScript = redis.NewScript(`
+local cur = redis.call('GET', KEYS[1])
+if not cur then return {'TAKEN'} end
+local a, b, c, d, h, s = string.match(cur, '^(%d+) (%d+) (%d+) (%d+) (%S+) (%d+)$')
+if not a then return redis.error_reply('ERR the fence of lockcluster is not readable') end
+local t, e, te, tc = tonumber(a), tonumber(b), tonumber(c), tonumber(d)
+local mt, me, seq = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6])
+if mt < t or (mt == t and me < e) then return {'FENCED', string.format('%.0f.%.0f', t, e)} end
+if mt ~= t or me ~= e or h ~= ARGV[5] then return {'TAKEN'} end
+s = tonumber(s)
+if s == seq then return {'OK'} end
+if s ~= seq - 1 then return {'TAKEN'} end
+redis.call('HLEN', KEYS[2])
+local i, todo = 7, {}
+local function arg()
+  local has, v = ARGV[i], ARGV[i + 1]
+  i = i + 2
+  if has == '0' then return false end
+  return v
+end
+for n = 3, #KEYS do
+  local field = ARGV[i]
+  i = i + 1
+  local old, new, side = arg(), arg(), arg()
+  if redis.call('GET', KEYS[n]) ~= old then return {'CHANGED'} end
+  todo[#todo + 1] = {KEYS[n], old, new, field, side}
+end
+for _, w in ipairs(todo) do
+  if not w[3] then redis.call('DEL', w[1]) elseif w[3] ~= w[2] then redis.call('SET', w[1], w[3]) end
+  if w[5] then redis.call('HSET', KEYS[2], w[4], w[5]) else redis.call('HDEL', KEYS[2], w[4]) end
+end
+te, tc = math.max(te, tonumber(ARGV[3])), math.max(tc, tonumber(ARGV[4]))
+redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f %s %.0f', t, e, te, tc, h, seq))
+return {'OK'}
+`)
+
+// pair appends what the script's arg() reads.
+func pair(args []any, v []byte) []any {
+	if v == nil {
+		return append(args, "0", "")
+	}
+	return append(args, "1", v)
+}
