@@ -29,11 +29,15 @@ type change struct {
 	after     lockcluster.Migration
 }
 
+// Steps are the points of a change, in order, at which tests stop a node.
+var Steps = []string{"begin", "close", "drain", "fence", "copy", "verify", "commit", "committed", "open"}
+
 // run makes the change: close the gate, drain, bring the mirror up, compare,
 // commit, open. Until the commit any failure opens the gate again with nothing
 // changed; a crash leaves it to the next leader to open. The caller holds
 // changeMu.
 func (t *term) run(ctx context.Context, c *change) error {
+	step("begin")
 	closed, err := t.closeGate(ctx, c)
 	if err == nil {
 		err = t.prepare(ctx, c, &closed)
@@ -43,6 +47,7 @@ func (t *term) run(ctx context.Context, c *change) error {
 	}
 	next := c.next
 	next.GateClosed = false
+	step("commit")
 	c.after, err = t.setMigration(t.ctx, closed.Epoch, next)
 	if err != nil {
 		// Whether it happened is in the log: this leader finds out before it
@@ -51,6 +56,7 @@ func (t *term) run(ctx context.Context, c *change) error {
 			return errors.Join(err, t.reopen(&closed, c))
 		}
 	}
+	step("committed")
 	t.ready.Store(false)
 	defer t.openGate(c)
 	t.toEnhanced.drop()
@@ -59,6 +65,7 @@ func (t *term) run(ctx context.Context, c *change) error {
 		return nil //nolint:nilerr // the change has happened; deciding waits until the systems are aligned
 	}
 	t.ready.Store(true)
+	step("open")
 	return nil
 }
 
@@ -105,12 +112,14 @@ func (t *term) settled(epoch uint64, cause error) (lockcluster.Migration, error)
 func (t *term) closeGate(ctx context.Context, c *change) (lockcluster.Migration, error) {
 	c.gateSince = time.Now()
 	t.gate.shut()
+	step("close")
 	closed := c.before
 	closed.GateClosed, closed.Reason = true, c.next.Reason
 	closed, err := t.setMigration(ctx, c.before.Epoch, closed)
 	if err != nil {
 		return c.before, fmt.Errorf("close the gate: %w", err)
 	}
+	step("drain")
 	if err := t.gate.drained(ctx); err != nil {
 		return closed, fmt.Errorf("drain the requests in flight: %w", err)
 	}
@@ -122,6 +131,7 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 	if c.unverified || c.next.Mode == lockcluster.ModeLegacy && c.authority == lockcluster.SystemLegacy && closed.Mode != lockcluster.ModeGradual {
 		return nil // the enhanced system is left alone
 	}
+	step("fence")
 	// Nothing that was sent before counts any more.
 	if err := t.c.legacy.raise(ctx, closed, t.fence(closed)); err != nil {
 		return fmt.Errorf("fence the legacy system: %w", err)
@@ -133,6 +143,7 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 			return fmt.Errorf("finish shadowing: %w", ctx.Err())
 		}
 	}
+	step("copy")
 	c.carried = t.c.changed.size() + t.toEnhanced.size()
 	if closed.Mode == lockcluster.ModeGradual {
 		if err := t.alignGradual(ctx, closed); err != nil {
@@ -141,6 +152,7 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 	} else if err := t.copyAll(ctx, closed, c.authority.Other()); err != nil {
 		return fmt.Errorf("bring the %s system up: %w", c.authority.Other(), err)
 	}
+	step("verify")
 	return t.verify(ctx, closed)
 }
 

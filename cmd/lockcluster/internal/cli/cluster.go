@@ -17,7 +17,7 @@ func (a *app) clusterCommand() *cobra.Command {
 		Use:   "cluster",
 		Short: "Look at the cluster and change it",
 	}, a.clusterStatusCommand(), a.clusterMembersCommand(), a.clusterAddCommand(), a.clusterRemoveCommand(),
-		a.clusterTransferCommand(), a.snapshotCommand())
+		a.clusterTransferCommand(), a.clusterSwitchCommand(), a.clusterModeCommand(), a.snapshotCommand())
 }
 
 func (a *app) clusterStatusCommand() *cobra.Command {
@@ -76,7 +76,7 @@ func statusTable(w io.Writer, s statusView) error {
 		leader = "none"
 	}
 	say(w, "leader %s · term %d · commit index %d · mode %s · active system %s · epoch %d\n",
-		visible(leader), s.Term, s.CommitIndex, visible(s.Mode), visible(s.ActiveSystem), s.Epoch)
+		visible(leader), s.Term, s.CommitIndex, visible(s.Mode), visible(activeText(s.ActiveSystem)), s.Epoch)
 	say(w, "%s\n", counts(s.Locks, s.CommandLocks, s.Documents, " · ", " · "))
 	if s.Note != "" {
 		say(w, "%s\n", visible(s.Note))
