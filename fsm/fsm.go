@@ -115,11 +115,12 @@ func (f *FSM) report(index uint64, entry command.Entry, changes []state.LeaseCha
 
 // reportRoad tells what the controller of a migration wants to know.
 func (f *FSM) reportRoad(index uint64, a *state.Applier) {
-	if refs := a.Touched(); len(refs) > 0 {
-		f.hooks.Changed(index, refs)
-	}
+	// The state first: what the rest of the entry has changed is judged by it.
 	if m, changed := a.MigrationChanged(); changed && f.hooks.Migration != nil {
 		f.hooks.Migration(m)
+	}
+	if refs := a.Touched(); len(refs) > 0 {
+		f.hooks.Changed(index, refs)
 	}
 }
 

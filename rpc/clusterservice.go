@@ -129,6 +129,7 @@ func statusToPB(s *ClusterStatus) *pb.StatusResponse {
 		NodeId: s.NodeID, ClusterId: s.ClusterID, Leader: s.Leader, LeaderGrpcAddress: s.LeaderGRPCAddr, Term: s.Term,
 		CommitIndex: s.CommitIndex, Mode: s.Mode, ActiveSystem: s.ActiveSystem, Epoch: s.Epoch, Version: s.Version,
 		Locks: s.Locks, CommandLocks: s.CommandLocks, Documents: s.Documents,
+		LegacyNamespace: s.LegacyNamespace, GradualEpoch: s.GradualEpoch, GradualBase: s.GradualBase,
 	}
 	for _, m := range s.Members {
 		out.Members = append(out.Members, &pb.Member{
@@ -146,6 +147,7 @@ func statusFromPB(s *pb.StatusResponse) ClusterStatus {
 		Term: s.GetTerm(), CommitIndex: s.GetCommitIndex(), Mode: s.GetMode(), ActiveSystem: s.GetActiveSystem(),
 		Epoch: s.GetEpoch(), Version: s.GetVersion(), Locks: s.GetLocks(), CommandLocks: s.GetCommandLocks(),
 		Documents: s.GetDocuments(), Members: []MemberStatus{},
+		LegacyNamespace: s.GetLegacyNamespace(), GradualEpoch: s.GetGradualEpoch(), GradualBase: s.GetGradualBase(),
 	}
 	for _, m := range s.GetMembers() {
 		out.Members = append(out.Members, MemberStatus{

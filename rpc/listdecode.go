@@ -156,6 +156,10 @@ func (d *listDecoder) lock(b []byte) (*lockcluster.Lock, error) {
 			l.Revision = f.number
 		case 15<<3 | asBytes:
 			l.Value = append([]byte(nil), f.bytes...)
+		case 16<<3 | asNumber:
+			l.Home.System = lockcluster.System(small(int32(f.number)))
+		case 17<<3 | asNumber:
+			l.Home.Epoch = f.number
 		}
 		return nil
 	})

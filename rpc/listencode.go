@@ -45,6 +45,8 @@ func (e *lockEncoder) append(b []byte, l *lockcluster.Lock) []byte {
 	if v := sanitized(l.Value, e.includeValue); len(v) > 0 {
 		m = protowire.AppendBytes(protowire.AppendTag(m, 15, protowire.BytesType), v)
 	}
+	m = appendUnsigned(m, 16, uint64(l.Home.System))
+	m = appendUnsigned(m, 17, l.Home.Epoch)
 	e.lock = m
 	return protowire.AppendBytes(protowire.AppendTag(b, listLocksField, protowire.BytesType), m)
 }

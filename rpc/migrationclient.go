@@ -57,6 +57,13 @@ func (c *Client) MigrationStatus(ctx context.Context) ([]byte, error) {
 	return out.GetStatus(), err
 }
 
+// CompareSystems returns how what the two systems hold differs, as JSON.
+func (c *Client) CompareSystems(ctx context.Context) ([]byte, error) {
+	out := &pb.CompareResponse{}
+	err := c.call(ctx, kindAnyNode, pb.MigrationService_Compare_FullMethodName, &pb.CompareRequest{}, out)
+	return out.GetComparison(), err
+}
+
 // ClearMismatches accepts the divergences found so far.
 func (c *Client) ClearMismatches(ctx context.Context) error {
 	return c.call(ctx, kindChange, pb.MigrationService_ClearMismatches_FullMethodName, &pb.ClearMismatchesRequest{}, &pb.ClearMismatchesResponse{})

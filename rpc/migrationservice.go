@@ -52,6 +52,14 @@ func (s *migrationService) GetMigration(ctx context.Context, _ *pb.GetMigrationR
 	return &pb.GetMigrationResponse{Status: status}, err
 }
 
+func (s *migrationService) Compare(ctx context.Context, _ *pb.CompareRequest) (*pb.CompareResponse, error) {
+	if s.migration == nil {
+		return nil, ErrUnimplemented
+	}
+	comparison, err := s.migration.Compare(ctx)
+	return &pb.CompareResponse{Comparison: comparison}, err
+}
+
 func (s *migrationService) ClearMismatches(ctx context.Context, _ *pb.ClearMismatchesRequest) (*pb.ClearMismatchesResponse, error) {
 	if s.migration == nil {
 		return nil, ErrUnimplemented

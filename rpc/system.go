@@ -93,6 +93,8 @@ type Migration interface {
 	SetMode(ctx context.Context, req lockcluster.ModeRequest) (lockcluster.ModeResult, error)
 	// MigrationStatus returns the JSON of "migration status".
 	MigrationStatus(ctx context.Context) ([]byte, error)
+	// Compare returns the JSON of "migration compare".
+	Compare(ctx context.Context) ([]byte, error)
 	ClearMismatches(ctx context.Context) error
 	Settings(ctx context.Context) (map[string]string, error)
 	SetSettings(ctx context.Context, settings map[string]string, reason string) error
@@ -118,20 +120,25 @@ type Check struct {
 // ClusterStatus describes a cluster as one of its nodes sees it. The JSON names
 // are those that "lockcluster cluster status -o json" prints.
 type ClusterStatus struct {
-	NodeID         string         `json:"node_id"` // who answered
-	ClusterID      string         `json:"cluster_id,omitempty"`
-	Leader         string         `json:"leader"` // empty: none known
-	LeaderGRPCAddr string         `json:"leader_grpc_address,omitempty"`
-	Term           uint64         `json:"term"`
-	CommitIndex    uint64         `json:"commit_index"`
-	Mode           string         `json:"mode"`
-	ActiveSystem   string         `json:"active_system"`
-	Epoch          uint64         `json:"epoch"`
-	Version        string         `json:"version,omitempty"`
-	Locks          uint64         `json:"locks"`
-	CommandLocks   uint64         `json:"command_locks"`
-	Documents      uint64         `json:"documents"`
-	Members        []MemberStatus `json:"members"`
+	NodeID         string `json:"node_id"` // who answered
+	ClusterID      string `json:"cluster_id,omitempty"`
+	Leader         string `json:"leader"` // empty: none known
+	LeaderGRPCAddr string `json:"leader_grpc_address,omitempty"`
+	Term           uint64 `json:"term"`
+	CommitIndex    uint64 `json:"commit_index"`
+	Mode           string `json:"mode"`
+	ActiveSystem   string `json:"active_system"`
+	Epoch          uint64 `json:"epoch"`
+	Version        string `json:"version,omitempty"`
+	Locks          uint64 `json:"locks"`
+	CommandLocks   uint64 `json:"command_locks"`
+	Documents      uint64 `json:"documents"`
+	// LegacyNamespace is what the attached legacy system covers, empty for none.
+	LegacyNamespace string `json:"legacy_namespace,omitempty"`
+	// GradualEpoch is when mode gradual began, GradualBase who decided then.
+	GradualEpoch uint64         `json:"gradual_epoch,omitempty"`
+	GradualBase  string         `json:"gradual_base,omitempty"`
+	Members      []MemberStatus `json:"members"`
 }
 
 // MemberStatus describes one node of the configuration.

@@ -164,6 +164,7 @@ func lockToPB(l *lockcluster.Lock, includeValue bool) *pb.Lock {
 	out.RenewedAt, out.Ttl, out.ExpiresAt = timeToPB(l.RenewedAt), durationToPB(l.TTL), timeToPB(l.ExpiresAt())
 	out.LeaseEpoch, out.Revision = l.LeaseEpoch, l.Revision
 	out.Value = sanitized(l.Value, includeValue)
+	out.HomeSystem, out.HomeEpoch = uint32(l.Home.System), l.Home.Epoch
 	return out
 }
 
@@ -176,6 +177,7 @@ func lockFromPB(l *pb.Lock) *lockcluster.Lock {
 		User: l.GetUser(), Priority: lockcluster.Priority(small(int32(l.GetPriority()))), Token: tokenFromPB(l.GetToken()),
 		AcquiredAt: timeOfPB(l.GetAcquiredAt(), l.GetAcquiredAtOffsetSeconds()), RenewedAt: timeOfPB(l.GetRenewedAt(), 0),
 		TTL: l.GetTtl().AsDuration(), LeaseEpoch: l.GetLeaseEpoch(), Revision: l.GetRevision(), Value: l.GetValue(),
+		Home: lockcluster.Home{System: lockcluster.System(small(int32(l.GetHomeSystem()))), Epoch: l.GetHomeEpoch()}, //nolint:gosec // cut off alike everywhere
 	}
 }
 

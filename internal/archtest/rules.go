@@ -95,7 +95,7 @@ var Rules = map[string]Rule{
 	},
 	"migration/...": {
 		Why:  "the road between two systems; of compat only the model",
-		Ours: []string{"", "fsm", "fsm/...", "backends", "backends/...", "compat", "migration", "migration/...", "internal/..."},
+		Ours: []string{"", "fsm", "fsm/...", "backends", "backends/...", "compat", "compat/bridge", "compat/health", "migration", "migration/...", "internal/..."},
 	},
 
 	"compat": {

@@ -14,19 +14,20 @@ const changeTimeout = 30 * time.Second
 
 // controlRequest is what an administrator asks of the leader; one field is set.
 type controlRequest struct {
-	Attach *attachRequest             `json:"attach,omitempty"`
-	Switch *lockcluster.SwitchRequest `json:"switch,omitempty"`
-	Mode   *lockcluster.ModeRequest   `json:"mode,omitempty"`
-	Config *SettingsRequest           `json:"config,omitempty"`
-	Status bool                       `json:"status,omitempty"`
-	Clear  bool                       `json:"clear,omitempty"`
-	Report bool                       `json:"report,omitempty"`
+	Attach  *attachRequest             `json:"attach,omitempty"`
+	Switch  *lockcluster.SwitchRequest `json:"switch,omitempty"`
+	Mode    *lockcluster.ModeRequest   `json:"mode,omitempty"`
+	Config  *SettingsRequest           `json:"config,omitempty"`
+	Status  bool                       `json:"status,omitempty"`
+	Clear   bool                       `json:"clear,omitempty"`
+	Compare bool                       `json:"compare,omitempty"`
 }
 
 type controlReply struct {
-	Switch *lockcluster.SwitchResult `json:"switch,omitempty"`
-	Mode   *lockcluster.ModeResult   `json:"mode,omitempty"`
-	Status *Status                   `json:"status,omitempty"`
+	Switch  *lockcluster.SwitchResult `json:"switch,omitempty"`
+	Mode    *lockcluster.ModeResult   `json:"mode,omitempty"`
+	Status  *Status                   `json:"status,omitempty"`
+	Compare *Comparison               `json:"compare,omitempty"`
 }
 
 type attachRequest struct {
@@ -46,8 +47,10 @@ func (c *Controller) Switch(ctx context.Context, req lockcluster.SwitchRequest) 
 
 // SetMode changes the mode.
 func (c *Controller) SetMode(ctx context.Context, req lockcluster.ModeRequest) (lockcluster.ModeResult, error) {
-	if c.cfg.Attached != nil && req.Kind == "" {
-		req.Kind, req.Host, req.Namespace = c.cfg.Attached.Kind, c.attachedHost(), c.cfg.Attached.Namespace
+	if req.Kind == "" {
+		if a := c.findAttached(ctx); a != nil {
+			req.Kind, req.Host, req.Namespace = a.Kind, a.Host, a.Namespace
+		}
 	}
 	out, err := c.control(ctx, controlRequest{Mode: &req})
 	if err != nil || out.Mode == nil {
@@ -64,7 +67,10 @@ func (t *term) control(ctx context.Context, in controlRequest) (out controlReply
 		return controlReply{Status: &st}, nil
 	case in.Clear:
 		t.c.shadow.clear()
-		return out, nil
+		return out, t.noteDivergences(ctx)
+	case in.Compare:
+		cmp, err := t.compareSystems(ctx)
+		return controlReply{Compare: cmp}, err
 	}
 	t.changeMu.Lock()
 	defer t.changeMu.Unlock()

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -73,12 +74,14 @@ type Config struct {
 	NodeID   string
 	Node     Node
 	Calls    Calls
-	Attached *Attached                                                   // nil: none on this node
-	Observer Observer                                                    // this node's metrics; nil: nobody is told
-	Window   Observer                                                    // on the leader, what happens on all nodes; nil: nobody is told
-	Metrics  Metrics                                                     // nil: nobody is told
-	Settle   func(namespace string, space lockcluster.Space, key string) // told of what the legacy system grants
-	Logger   *slog.Logger
+	Attached *Attached // nil: none on this node
+	Observer Observer  // this node's metrics; nil: nobody is told
+	Window   Observer  // on the leader, what happens on all nodes; nil: nobody is told
+	Metrics  Metrics   // nil: nobody is told
+	// Health returns, as JSON, the figures that go with a status; may be nil.
+	Health func() json.RawMessage
+	Settle func(namespace string, space lockcluster.Space, key string) // told of what the legacy system grants
+	Logger *slog.Logger
 
 	// RequestTimeout bounds a call whose context has no deadline (10 s).
 	RequestTimeout time.Duration

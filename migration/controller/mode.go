@@ -49,6 +49,9 @@ func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcl
 	}
 	if mode == lockcluster.ModeShadow {
 		t.c.shadow.clear()
+		if err := t.noteDivergences(ctx); err != nil {
+			return res, err
+		}
 	}
 	if m.Mode == lockcluster.ModeGradual && mode == lockcluster.ModeGradual {
 		err = t.setShares(ctx, c)

@@ -20,15 +20,16 @@ import (
 // What controllers ask each other. Bodies are those of the functions below;
 // an answer is one byte that says how it ended, and a body or a text.
 const (
-	methodDecide  = "decide"         // of the leader: an encoded command
-	methodDo      = "legacy.do"      // of the legacy host: a fence, an encoded command
-	methodRaise   = "legacy.raise"   // a fence
-	methodCheck   = "legacy.check"   //
-	methodGet     = "legacy.get"     // a record key
-	methodScan    = "legacy.scan"    // a prefix
-	methodView    = "legacy.view"    // the index of the view that the caller has
-	methodControl = "control"        // of the leader: a JSON controlRequest
-	methodWindow  = "metrics.window" // of any node: its share of the health window
+	methodDecide   = "decide"         // of the leader: an encoded command
+	methodDo       = "legacy.do"      // of the legacy host: a fence, an encoded command
+	methodRaise    = "legacy.raise"   // a fence
+	methodCheck    = "legacy.check"   //
+	methodGet      = "legacy.get"     // a record key
+	methodScan     = "legacy.scan"    // a prefix
+	methodView     = "legacy.view"    // the index of the view that the caller has
+	methodControl  = "control"        // of the leader: a JSON controlRequest
+	methodWindow   = "metrics.window" // of the leader: what a node has seen, as JSON
+	methodAttached = "attached"       // of any node: its legacy system, as JSON
 )
 
 // How a call ended; sent, never renumber.
@@ -72,6 +73,8 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 		return c.serveControl(ctx, body)
 	case methodWindow:
 		return c.serveWindow(body)
+	case methodAttached:
+		return c.serveAttached()
 	}
 	var out []byte
 	err := c.legacy.use(ctx, func(b backends.Backend) (err error) {

@@ -23,6 +23,11 @@ const (
 	settingCanary     = "enhanced-locking.migration.canary-criteria"
 )
 
+// settingDivergences is not for people: it hands the number of divergences that
+// nobody has explained over to the next leader, so that a failover does not
+// open the way to a switch.
+const settingDivergences = "internal.divergences"
+
 // SettingsRequest changes replicated settings, all or none.
 type SettingsRequest struct {
 	Assignments []bridge.Assignment `json:"assignments"`
@@ -38,9 +43,25 @@ func (c *Controller) Settings(ctx context.Context) (settings map[string]string, 
 func settingsOf(r state.Reader) map[string]string {
 	out := map[string]string{}
 	for _, s := range state.Settings(r) {
-		out[s.Name] = s.Value
+		if s.Name != settingDivergences {
+			out[s.Name] = s.Value
+		}
 	}
 	return out
+}
+
+// noteDivergences stores how many divergences nobody has explained, if that
+// has changed.
+func (t *term) noteDivergences(ctx context.Context) error {
+	now, stored := strconv.FormatUint(t.c.shadow.unexplained(), 10), ""
+	t.c.node.StaleRead(func(r state.Reader, _ uint64) { stored = state.GetSetting(r, settingDivergences) })
+	if now == "0" {
+		now = ""
+	}
+	if now == stored {
+		return nil
+	}
+	return t.store(ctx, map[string]string{settingDivergences: now})
 }
 
 // SetSettings changes replicated settings, live on every node. Those that ask
@@ -166,7 +187,7 @@ func (t *term) criteria(m *lockcluster.Migration) (checks []string, err error) {
 		}
 	}
 	if m.Mode == lockcluster.ModeShadow || o.Criteria.NoDivergence {
-		judge(counts.Unexplained == 0, fmt.Sprintf("%d divergences that nobody has explained (want 0; \"lockcluster migration report\" lists them, \"migration report --clear\" accepts them)", counts.Unexplained))
+		judge(t.c.shadow.unexplained() == 0, fmt.Sprintf("%d divergences that nobody has explained (want 0; \"lockcluster migration report\" lists them, \"migration report --clear\" accepts them)", t.c.shadow.unexplained()))
 	}
 	if want := o.Criteria.MinValidationTime; want > 0 {
 		since := time.Since(m.ChangedAt).Round(time.Second)

@@ -267,7 +267,7 @@ func (t *term) compare(m *lockcluster.Migration, items []shadowed) error {
 		}
 		t.repair(m, items[i].req, &items[i].legacy)
 	}
-	return nil
+	return t.noteDivergences(t.ctx)
 }
 
 // repair copies what an operation with two answers was about, so that later

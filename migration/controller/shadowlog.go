@@ -11,14 +11,16 @@ import (
 type ShadowCounts struct {
 	Operations uint64 `json:"operations"` // decided by the legacy system
 	Compared   uint64 `json:"compared"`
-	Skipped    uint64 `json:"skipped"` // not compared: the queue was full, or the outcome was not known
-	Outages    uint64 `json:"outages"` // times that the enhanced system did not answer
+	Skipped    uint64 `json:"skipped"`   // not compared: the queue was full, or the outcome was not known
+	Outages    uint64 `json:"outages"`   // times that the enhanced system did not answer
+	Inherited  uint64 `json:"inherited"` // divergences that leaders before this one have found
 	migration.MismatchCounts
 }
 
 // shadowLog counts what shadowing has found. It is safe for concurrent use.
 type shadowLog struct {
 	operations, compared, skips, outages atomic.Uint64
+	inherited                            atomic.Uint64 // unexplained divergences of the leaders before
 	mismatches                           atomic.Pointer[migration.MismatchLog]
 	size                                 int
 	told                                 func(op string) // of each divergence; may be nil
@@ -59,14 +61,20 @@ func (s *shadowLog) conflict(ref lockcluster.RecordRef) {
 // clear begins anew, when shadowing begins or a person has looked at it.
 func (s *shadowLog) clear() {
 	s.mismatches.Store(migration.NewMismatchLog(s.size))
-	for _, c := range []*atomic.Uint64{&s.operations, &s.compared, &s.skips, &s.outages} {
+	for _, c := range []*atomic.Uint64{&s.operations, &s.compared, &s.skips, &s.outages, &s.inherited} {
 		c.Store(0)
 	}
+}
+
+// unexplained counts the divergences that nobody has explained.
+func (s *shadowLog) unexplained() uint64 {
+	return s.mismatches.Load().Counts().Unexplained + s.inherited.Load()
 }
 
 func (s *shadowLog) counts() ShadowCounts {
 	return ShadowCounts{
 		Operations: s.operations.Load(), Compared: s.compared.Load(), Skipped: s.skips.Load(), Outages: s.outages.Load(),
+		Inherited:      s.inherited.Load(),
 		MismatchCounts: s.mismatches.Load().Counts(),
 	}
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 	"time"
 
@@ -31,7 +32,8 @@ type Status struct {
 	Mismatches   []migration.Mismatch     `json:"mismatches"` // the latest first
 	Switches     []Change                 `json:"switches"`   // by this leader, the latest last
 	Criteria     []string                 `json:"criteria"`
-	SwitchReady  bool                     `json:"switch_ready"` // a switch to the enhanced system would be let through
+	SwitchReady  bool                     `json:"switch_ready"`     // a switch to the enhanced system would be let through
+	Health       json.RawMessage          `json:"health,omitempty"` // the figures of both systems, see [Config]
 }
 
 // SystemStatus is what a system holds.
@@ -136,6 +138,9 @@ func (t *term) status(ctx context.Context) Status {
 		Legacy:       LegacyStatus{Kind: m.Legacy, Host: m.LegacyHost},
 		MirrorBehind: t.c.changed.size() + t.toEnhanced.size(), ShadowQueue: t.queue.size(),
 		Shadow: t.c.shadow.counts(), Mismatches: t.c.shadow.mismatches.Load().Latest(mismatchesShown), Switches: t.c.history.all(),
+	}
+	if t.c.cfg.Health != nil {
+		s.Health = t.c.cfg.Health()
 	}
 	if m.Legacy == "" {
 		return s

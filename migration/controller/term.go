@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,9 +114,21 @@ func (t *term) takeOver() bool {
 		t.warn("this node cannot decide yet", err)
 		return false
 	}
+	if m.Mode == lockcluster.ModeShadow {
+		t.inherit()
+	}
 	t.ready.Store(true)
 	t.c.log.Info("this node decides", "mode", m.Mode.String(), "epoch", m.Epoch, "term", t.number)
 	return true
+}
+
+// inherit takes over what the leaders before have found.
+func (t *term) inherit() {
+	stored := ""
+	t.c.node.StaleRead(func(r state.Reader, _ uint64) { stored = state.GetSetting(r, settingDivergences) })
+	n, _ := strconv.ParseUint(stored, 10, 64) // our own writing
+	t.c.shadow.clear()
+	t.c.shadow.inherited.Store(n)
 }
 
 // align fences the legacy system and brings the mirrors up, as m's mode needs

@@ -88,9 +88,14 @@ type StatusResponse struct {
 	// Version of the node that answered.
 	Version string `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`
 	// Counts over all namespaces, from the state of the node that answered.
-	Locks         uint64 `protobuf:"varint,12,opt,name=locks,proto3" json:"locks,omitempty"`
-	CommandLocks  uint64 `protobuf:"varint,13,opt,name=command_locks,json=commandLocks,proto3" json:"command_locks,omitempty"`
-	Documents     uint64 `protobuf:"varint,14,opt,name=documents,proto3" json:"documents,omitempty"`
+	Locks        uint64 `protobuf:"varint,12,opt,name=locks,proto3" json:"locks,omitempty"`
+	CommandLocks uint64 `protobuf:"varint,13,opt,name=command_locks,json=commandLocks,proto3" json:"command_locks,omitempty"`
+	Documents    uint64 `protobuf:"varint,14,opt,name=documents,proto3" json:"documents,omitempty"`
+	// The namespace that the legacy system covers; empty if none is attached.
+	LegacyNamespace string `protobuf:"bytes,15,opt,name=legacy_namespace,json=legacyNamespace,proto3" json:"legacy_namespace,omitempty"`
+	// Mode gradual: the epoch at which it began, and the system that decided then.
+	GradualEpoch  uint64 `protobuf:"varint,16,opt,name=gradual_epoch,json=gradualEpoch,proto3" json:"gradual_epoch,omitempty"`
+	GradualBase   string `protobuf:"bytes,17,opt,name=gradual_base,json=gradualBase,proto3" json:"gradual_base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,6 +226,27 @@ func (x *StatusResponse) GetDocuments() uint64 {
 		return x.Documents
 	}
 	return 0
+}
+
+func (x *StatusResponse) GetLegacyNamespace() string {
+	if x != nil {
+		return x.LegacyNamespace
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetGradualEpoch() uint64 {
+	if x != nil {
+		return x.GradualEpoch
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetGradualBase() string {
+	if x != nil {
+		return x.GradualBase
+	}
+	return ""
 }
 
 // Member is one node of the cluster's configuration.
@@ -831,7 +857,7 @@ const file_rpc_lockcluster_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	" rpc/lockcluster/v1/cluster.proto\x12\x0elockcluster.v1\x1a\x1egoogle/protobuf/duration.proto\"%\n" +
 	"\rStatusRequest\x12\x14\n" +
-	"\x05local\x18\x01 \x01(\bR\x05local\"\xbb\x03\n" +
+	"\x05local\x18\x01 \x01(\bR\x05local\"\xae\x04\n" +
 	"\x0eStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -848,7 +874,10 @@ const file_rpc_lockcluster_v1_cluster_proto_rawDesc = "" +
 	"\aversion\x18\v \x01(\tR\aversion\x12\x14\n" +
 	"\x05locks\x18\f \x01(\x04R\x05locks\x12#\n" +
 	"\rcommand_locks\x18\r \x01(\x04R\fcommandLocks\x12\x1c\n" +
-	"\tdocuments\x18\x0e \x01(\x04R\tdocuments\"\x94\x03\n" +
+	"\tdocuments\x18\x0e \x01(\x04R\tdocuments\x12)\n" +
+	"\x10legacy_namespace\x18\x0f \x01(\tR\x0flegacyNamespace\x12#\n" +
+	"\rgradual_epoch\x18\x10 \x01(\x04R\fgradualEpoch\x12!\n" +
+	"\fgradual_base\x18\x11 \x01(\tR\vgradualBase\"\x94\x03\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +

@@ -590,6 +590,87 @@ func (x *GetMigrationResponse) GetStatus() []byte {
 	return nil
 }
 
+type CompareRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareRequest) Reset() {
+	*x = CompareRequest{}
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareRequest) ProtoMessage() {}
+
+func (x *CompareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
+func (*CompareRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{7}
+}
+
+type CompareResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON, as "lockcluster migration compare -o json" prints it.
+	Comparison    []byte `protobuf:"bytes,1,opt,name=comparison,proto3" json:"comparison,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareResponse) Reset() {
+	*x = CompareResponse{}
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareResponse) ProtoMessage() {}
+
+func (x *CompareResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
+func (*CompareResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CompareResponse) GetComparison() []byte {
+	if x != nil {
+		return x.Comparison
+	}
+	return nil
+}
+
 type ClearMismatchesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -598,7 +679,7 @@ type ClearMismatchesRequest struct {
 
 func (x *ClearMismatchesRequest) Reset() {
 	*x = ClearMismatchesRequest{}
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[7]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +691,7 @@ func (x *ClearMismatchesRequest) String() string {
 func (*ClearMismatchesRequest) ProtoMessage() {}
 
 func (x *ClearMismatchesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[7]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +704,7 @@ func (x *ClearMismatchesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearMismatchesRequest.ProtoReflect.Descriptor instead.
 func (*ClearMismatchesRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{7}
+	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{9}
 }
 
 type ClearMismatchesResponse struct {
@@ -634,7 +715,7 @@ type ClearMismatchesResponse struct {
 
 func (x *ClearMismatchesResponse) Reset() {
 	*x = ClearMismatchesResponse{}
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[8]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +727,7 @@ func (x *ClearMismatchesResponse) String() string {
 func (*ClearMismatchesResponse) ProtoMessage() {}
 
 func (x *ClearMismatchesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[8]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +740,7 @@ func (x *ClearMismatchesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearMismatchesResponse.ProtoReflect.Descriptor instead.
 func (*ClearMismatchesResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{8}
+	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{10}
 }
 
 type GetSettingsRequest struct {
@@ -670,7 +751,7 @@ type GetSettingsRequest struct {
 
 func (x *GetSettingsRequest) Reset() {
 	*x = GetSettingsRequest{}
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[9]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +763,7 @@ func (x *GetSettingsRequest) String() string {
 func (*GetSettingsRequest) ProtoMessage() {}
 
 func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[9]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +776,7 @@ func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{9}
+	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{11}
 }
 
 type GetSettingsResponse struct {
@@ -707,7 +788,7 @@ type GetSettingsResponse struct {
 
 func (x *GetSettingsResponse) Reset() {
 	*x = GetSettingsResponse{}
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[10]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +800,7 @@ func (x *GetSettingsResponse) String() string {
 func (*GetSettingsResponse) ProtoMessage() {}
 
 func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[10]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +813,7 @@ func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{10}
+	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetSettingsResponse) GetSettings() map[string]string {
@@ -752,7 +833,7 @@ type SetSettingsRequest struct {
 
 func (x *SetSettingsRequest) Reset() {
 	*x = SetSettingsRequest{}
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[11]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +845,7 @@ func (x *SetSettingsRequest) String() string {
 func (*SetSettingsRequest) ProtoMessage() {}
 
 func (x *SetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[11]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +858,7 @@ func (x *SetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*SetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{11}
+	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetSettingsRequest) GetSettings() map[string]string {
@@ -802,7 +883,7 @@ type SetSettingsResponse struct {
 
 func (x *SetSettingsResponse) Reset() {
 	*x = SetSettingsResponse{}
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[12]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +895,7 @@ func (x *SetSettingsResponse) String() string {
 func (*SetSettingsResponse) ProtoMessage() {}
 
 func (x *SetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[12]
+	mi := &file_rpc_lockcluster_v1_migration_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +908,7 @@ func (x *SetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*SetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{12}
+	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{14}
 }
 
 var File_rpc_lockcluster_v1_migration_proto protoreflect.FileDescriptor
@@ -891,7 +972,12 @@ const file_rpc_lockcluster_v1_migration_proto_rawDesc = "" +
 	" \x03(\tR\x05notes\"\x15\n" +
 	"\x13GetMigrationRequest\".\n" +
 	"\x14GetMigrationResponse\x12\x16\n" +
-	"\x06status\x18\x01 \x01(\fR\x06status\"\x18\n" +
+	"\x06status\x18\x01 \x01(\fR\x06status\"\x10\n" +
+	"\x0eCompareRequest\"1\n" +
+	"\x0fCompareResponse\x12\x1e\n" +
+	"\n" +
+	"comparison\x18\x01 \x01(\fR\n" +
+	"comparison\"\x18\n" +
 	"\x16ClearMismatchesRequest\"\x19\n" +
 	"\x17ClearMismatchesResponse\"\x14\n" +
 	"\x12GetSettingsRequest\"\xa1\x01\n" +
@@ -906,11 +992,12 @@ const file_rpc_lockcluster_v1_migration_proto_rawDesc = "" +
 	"\rSettingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x15\n" +
-	"\x13SetSettingsResponse2\x96\x04\n" +
+	"\x13SetSettingsResponse2\xe2\x04\n" +
 	"\x10MigrationService\x12G\n" +
 	"\x06Switch\x12\x1d.lockcluster.v1.SwitchRequest\x1a\x1e.lockcluster.v1.SwitchResponse\x12J\n" +
 	"\aSetMode\x12\x1e.lockcluster.v1.SetModeRequest\x1a\x1f.lockcluster.v1.SetModeResponse\x12Y\n" +
-	"\fGetMigration\x12#.lockcluster.v1.GetMigrationRequest\x1a$.lockcluster.v1.GetMigrationResponse\x12b\n" +
+	"\fGetMigration\x12#.lockcluster.v1.GetMigrationRequest\x1a$.lockcluster.v1.GetMigrationResponse\x12J\n" +
+	"\aCompare\x12\x1e.lockcluster.v1.CompareRequest\x1a\x1f.lockcluster.v1.CompareResponse\x12b\n" +
 	"\x0fClearMismatches\x12&.lockcluster.v1.ClearMismatchesRequest\x1a'.lockcluster.v1.ClearMismatchesResponse\x12V\n" +
 	"\vGetSettings\x12\".lockcluster.v1.GetSettingsRequest\x1a#.lockcluster.v1.GetSettingsResponse\x12V\n" +
 	"\vSetSettings\x12\".lockcluster.v1.SetSettingsRequest\x1a#.lockcluster.v1.SetSettingsResponseBEZCgithub.com/lockcluster/lockcluster/rpc/lockcluster/v1;lockclusterv1b\x06proto3"
@@ -927,7 +1014,7 @@ func file_rpc_lockcluster_v1_migration_proto_rawDescGZIP() []byte {
 	return file_rpc_lockcluster_v1_migration_proto_rawDescData
 }
 
-var file_rpc_lockcluster_v1_migration_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_rpc_lockcluster_v1_migration_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_rpc_lockcluster_v1_migration_proto_goTypes = []any{
 	(*SwitchRequest)(nil),           // 0: lockcluster.v1.SwitchRequest
 	(*SwitchResponse)(nil),          // 1: lockcluster.v1.SwitchResponse
@@ -936,36 +1023,40 @@ var file_rpc_lockcluster_v1_migration_proto_goTypes = []any{
 	(*SetModeResponse)(nil),         // 4: lockcluster.v1.SetModeResponse
 	(*GetMigrationRequest)(nil),     // 5: lockcluster.v1.GetMigrationRequest
 	(*GetMigrationResponse)(nil),    // 6: lockcluster.v1.GetMigrationResponse
-	(*ClearMismatchesRequest)(nil),  // 7: lockcluster.v1.ClearMismatchesRequest
-	(*ClearMismatchesResponse)(nil), // 8: lockcluster.v1.ClearMismatchesResponse
-	(*GetSettingsRequest)(nil),      // 9: lockcluster.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),     // 10: lockcluster.v1.GetSettingsResponse
-	(*SetSettingsRequest)(nil),      // 11: lockcluster.v1.SetSettingsRequest
-	(*SetSettingsResponse)(nil),     // 12: lockcluster.v1.SetSettingsResponse
-	nil,                             // 13: lockcluster.v1.GetSettingsResponse.SettingsEntry
-	nil,                             // 14: lockcluster.v1.SetSettingsRequest.SettingsEntry
-	(*durationpb.Duration)(nil),     // 15: google.protobuf.Duration
+	(*CompareRequest)(nil),          // 7: lockcluster.v1.CompareRequest
+	(*CompareResponse)(nil),         // 8: lockcluster.v1.CompareResponse
+	(*ClearMismatchesRequest)(nil),  // 9: lockcluster.v1.ClearMismatchesRequest
+	(*ClearMismatchesResponse)(nil), // 10: lockcluster.v1.ClearMismatchesResponse
+	(*GetSettingsRequest)(nil),      // 11: lockcluster.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),     // 12: lockcluster.v1.GetSettingsResponse
+	(*SetSettingsRequest)(nil),      // 13: lockcluster.v1.SetSettingsRequest
+	(*SetSettingsResponse)(nil),     // 14: lockcluster.v1.SetSettingsResponse
+	nil,                             // 15: lockcluster.v1.GetSettingsResponse.SettingsEntry
+	nil,                             // 16: lockcluster.v1.SetSettingsRequest.SettingsEntry
+	(*durationpb.Duration)(nil),     // 17: google.protobuf.Duration
 }
 var file_rpc_lockcluster_v1_migration_proto_depIdxs = []int32{
-	15, // 0: lockcluster.v1.SwitchRequest.timeout:type_name -> google.protobuf.Duration
+	17, // 0: lockcluster.v1.SwitchRequest.timeout:type_name -> google.protobuf.Duration
 	2,  // 1: lockcluster.v1.SetModeRequest.canary:type_name -> lockcluster.v1.CanaryRule
-	15, // 2: lockcluster.v1.SetModeRequest.timeout:type_name -> google.protobuf.Duration
-	13, // 3: lockcluster.v1.GetSettingsResponse.settings:type_name -> lockcluster.v1.GetSettingsResponse.SettingsEntry
-	14, // 4: lockcluster.v1.SetSettingsRequest.settings:type_name -> lockcluster.v1.SetSettingsRequest.SettingsEntry
+	17, // 2: lockcluster.v1.SetModeRequest.timeout:type_name -> google.protobuf.Duration
+	15, // 3: lockcluster.v1.GetSettingsResponse.settings:type_name -> lockcluster.v1.GetSettingsResponse.SettingsEntry
+	16, // 4: lockcluster.v1.SetSettingsRequest.settings:type_name -> lockcluster.v1.SetSettingsRequest.SettingsEntry
 	0,  // 5: lockcluster.v1.MigrationService.Switch:input_type -> lockcluster.v1.SwitchRequest
 	3,  // 6: lockcluster.v1.MigrationService.SetMode:input_type -> lockcluster.v1.SetModeRequest
 	5,  // 7: lockcluster.v1.MigrationService.GetMigration:input_type -> lockcluster.v1.GetMigrationRequest
-	7,  // 8: lockcluster.v1.MigrationService.ClearMismatches:input_type -> lockcluster.v1.ClearMismatchesRequest
-	9,  // 9: lockcluster.v1.MigrationService.GetSettings:input_type -> lockcluster.v1.GetSettingsRequest
-	11, // 10: lockcluster.v1.MigrationService.SetSettings:input_type -> lockcluster.v1.SetSettingsRequest
-	1,  // 11: lockcluster.v1.MigrationService.Switch:output_type -> lockcluster.v1.SwitchResponse
-	4,  // 12: lockcluster.v1.MigrationService.SetMode:output_type -> lockcluster.v1.SetModeResponse
-	6,  // 13: lockcluster.v1.MigrationService.GetMigration:output_type -> lockcluster.v1.GetMigrationResponse
-	8,  // 14: lockcluster.v1.MigrationService.ClearMismatches:output_type -> lockcluster.v1.ClearMismatchesResponse
-	10, // 15: lockcluster.v1.MigrationService.GetSettings:output_type -> lockcluster.v1.GetSettingsResponse
-	12, // 16: lockcluster.v1.MigrationService.SetSettings:output_type -> lockcluster.v1.SetSettingsResponse
-	11, // [11:17] is the sub-list for method output_type
-	5,  // [5:11] is the sub-list for method input_type
+	7,  // 8: lockcluster.v1.MigrationService.Compare:input_type -> lockcluster.v1.CompareRequest
+	9,  // 9: lockcluster.v1.MigrationService.ClearMismatches:input_type -> lockcluster.v1.ClearMismatchesRequest
+	11, // 10: lockcluster.v1.MigrationService.GetSettings:input_type -> lockcluster.v1.GetSettingsRequest
+	13, // 11: lockcluster.v1.MigrationService.SetSettings:input_type -> lockcluster.v1.SetSettingsRequest
+	1,  // 12: lockcluster.v1.MigrationService.Switch:output_type -> lockcluster.v1.SwitchResponse
+	4,  // 13: lockcluster.v1.MigrationService.SetMode:output_type -> lockcluster.v1.SetModeResponse
+	6,  // 14: lockcluster.v1.MigrationService.GetMigration:output_type -> lockcluster.v1.GetMigrationResponse
+	8,  // 15: lockcluster.v1.MigrationService.Compare:output_type -> lockcluster.v1.CompareResponse
+	10, // 16: lockcluster.v1.MigrationService.ClearMismatches:output_type -> lockcluster.v1.ClearMismatchesResponse
+	12, // 17: lockcluster.v1.MigrationService.GetSettings:output_type -> lockcluster.v1.GetSettingsResponse
+	14, // 18: lockcluster.v1.MigrationService.SetSettings:output_type -> lockcluster.v1.SetSettingsResponse
+	12, // [12:19] is the sub-list for method output_type
+	5,  // [5:12] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -983,7 +1074,7 @@ func file_rpc_lockcluster_v1_migration_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_lockcluster_v1_migration_proto_rawDesc), len(file_rpc_lockcluster_v1_migration_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

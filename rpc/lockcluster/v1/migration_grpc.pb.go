@@ -22,6 +22,7 @@ const (
 	MigrationService_Switch_FullMethodName          = "/lockcluster.v1.MigrationService/Switch"
 	MigrationService_SetMode_FullMethodName         = "/lockcluster.v1.MigrationService/SetMode"
 	MigrationService_GetMigration_FullMethodName    = "/lockcluster.v1.MigrationService/GetMigration"
+	MigrationService_Compare_FullMethodName         = "/lockcluster.v1.MigrationService/Compare"
 	MigrationService_ClearMismatches_FullMethodName = "/lockcluster.v1.MigrationService/ClearMismatches"
 	MigrationService_GetSettings_FullMethodName     = "/lockcluster.v1.MigrationService/GetSettings"
 	MigrationService_SetSettings_FullMethodName     = "/lockcluster.v1.MigrationService/SetSettings"
@@ -41,6 +42,8 @@ type MigrationServiceClient interface {
 	SetMode(ctx context.Context, in *SetModeRequest, opts ...grpc.CallOption) (*SetModeResponse, error)
 	// GetMigration tells how the migration stands.
 	GetMigration(ctx context.Context, in *GetMigrationRequest, opts ...grpc.CallOption) (*GetMigrationResponse, error)
+	// Compare compares what the two systems hold at this moment.
+	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error)
 	// ClearMismatches accepts the divergences found so far.
 	ClearMismatches(ctx context.Context, in *ClearMismatchesRequest, opts ...grpc.CallOption) (*ClearMismatchesResponse, error)
 	// GetSettings returns the replicated settings that were given.
@@ -81,6 +84,16 @@ func (c *migrationServiceClient) GetMigration(ctx context.Context, in *GetMigrat
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetMigrationResponse)
 	err := c.cc.Invoke(ctx, MigrationService_GetMigration_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *migrationServiceClient) Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareResponse)
+	err := c.cc.Invoke(ctx, MigrationService_Compare_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +144,8 @@ type MigrationServiceServer interface {
 	SetMode(context.Context, *SetModeRequest) (*SetModeResponse, error)
 	// GetMigration tells how the migration stands.
 	GetMigration(context.Context, *GetMigrationRequest) (*GetMigrationResponse, error)
+	// Compare compares what the two systems hold at this moment.
+	Compare(context.Context, *CompareRequest) (*CompareResponse, error)
 	// ClearMismatches accepts the divergences found so far.
 	ClearMismatches(context.Context, *ClearMismatchesRequest) (*ClearMismatchesResponse, error)
 	// GetSettings returns the replicated settings that were given.
@@ -155,6 +170,9 @@ func (UnimplementedMigrationServiceServer) SetMode(context.Context, *SetModeRequ
 }
 func (UnimplementedMigrationServiceServer) GetMigration(context.Context, *GetMigrationRequest) (*GetMigrationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetMigration not implemented")
+}
+func (UnimplementedMigrationServiceServer) Compare(context.Context, *CompareRequest) (*CompareResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Compare not implemented")
 }
 func (UnimplementedMigrationServiceServer) ClearMismatches(context.Context, *ClearMismatchesRequest) (*ClearMismatchesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ClearMismatches not implemented")
@@ -240,6 +258,24 @@ func _MigrationService_GetMigration_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MigrationService_Compare_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MigrationServiceServer).Compare(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MigrationService_Compare_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MigrationServiceServer).Compare(ctx, req.(*CompareRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MigrationService_ClearMismatches_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ClearMismatchesRequest)
 	if err := dec(in); err != nil {
@@ -312,6 +348,10 @@ var MigrationService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetMigration",
 			Handler:    _MigrationService_GetMigration_Handler,
+		},
+		{
+			MethodName: "Compare",
+			Handler:    _MigrationService_Compare_Handler,
 		},
 		{
 			MethodName: "ClearMismatches",

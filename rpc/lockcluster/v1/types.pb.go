@@ -67,6 +67,9 @@ const (
 	Status_STATUS_INVALID Status = 15
 	// The client had acknowledged this request id before, so its answer is gone.
 	Status_STATUS_FORGOTTEN Status = 16
+	// Another system decides about it, or a switch is under way; nothing changed.
+	// Nodes ask whoever decides by themselves, so that clients do not see it.
+	Status_STATUS_NOT_ACTIVE Status = 17
 )
 
 // Enum value maps for Status.
@@ -89,6 +92,7 @@ var (
 		14: "STATUS_IGNORED",
 		15: "STATUS_INVALID",
 		16: "STATUS_FORGOTTEN",
+		17: "STATUS_NOT_ACTIVE",
 	}
 	Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED":   0,
@@ -108,6 +112,7 @@ var (
 		"STATUS_IGNORED":       14,
 		"STATUS_INVALID":       15,
 		"STATUS_FORGOTTEN":     16,
+		"STATUS_NOT_ACTIVE":    17,
 	}
 )
 
@@ -550,7 +555,11 @@ type Lock struct {
 	// What a legacy client stored, with the user-info of every URL removed and
 	// the pull request's text blanked. Only when include_value was asked, and
 	// empty when the stored bytes are not JSON.
-	Value         []byte `protobuf:"bytes,15,opt,name=value,proto3" json:"value,omitempty"`
+	Value []byte `protobuf:"bytes,15,opt,name=value,proto3" json:"value,omitempty"`
+	// Mode gradual: which system decides about it (1 enhanced, 2 legacy), if the
+	// mode began at home_epoch.
+	HomeSystem    uint32 `protobuf:"varint,16,opt,name=home_system,json=homeSystem,proto3" json:"home_system,omitempty"`
+	HomeEpoch     uint64 `protobuf:"varint,17,opt,name=home_epoch,json=homeEpoch,proto3" json:"home_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -688,6 +697,20 @@ func (x *Lock) GetValue() []byte {
 		return x.Value
 	}
 	return nil
+}
+
+func (x *Lock) GetHomeSystem() uint32 {
+	if x != nil {
+		return x.HomeSystem
+	}
+	return 0
+}
+
+func (x *Lock) GetHomeEpoch() uint64 {
+	if x != nil {
+		return x.HomeEpoch
+	}
+	return 0
 }
 
 // CommandLock is a global lock on one Atlantis command. It has no owner.
@@ -1217,7 +1240,7 @@ const file_rpc_lockcluster_v1_types_proto_rawDesc = "" +
 	"\x02id\x18\x04 \x01(\tR\x02id\"7\n" +
 	"\x05Token\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
-	"\acounter\x18\x02 \x01(\x04R\acounter\"\xff\x04\n" +
+	"\acounter\x18\x02 \x01(\x04R\acounter\"\xbf\x05\n" +
 	"\x04Lock\x12%\n" +
 	"\x03key\x18\x01 \x01(\v2\x13.lockcluster.v1.KeyR\x03key\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12(\n" +
@@ -1238,7 +1261,11 @@ const file_rpc_lockcluster_v1_types_proto_rawDesc = "" +
 	"\vlease_epoch\x18\r \x01(\x04R\n" +
 	"leaseEpoch\x12\x1a\n" +
 	"\brevision\x18\x0e \x01(\x04R\brevision\x12\x14\n" +
-	"\x05value\x18\x0f \x01(\fR\x05value\"\x90\x02\n" +
+	"\x05value\x18\x0f \x01(\fR\x05value\x12\x1f\n" +
+	"\vhome_system\x18\x10 \x01(\rR\n" +
+	"homeSystem\x12\x1d\n" +
+	"\n" +
+	"home_epoch\x18\x11 \x01(\x04R\thomeEpoch\"\x90\x02\n" +
 	"\vCommandLock\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x127\n" +
@@ -1278,7 +1305,7 @@ const file_rpc_lockcluster_v1_types_proto_rawDesc = "" +
 	"\aresults\x18\t \x03(\v2\x16.lockcluster.v1.ResultR\aresults\"M\n" +
 	"\bReadInfo\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12+\n" +
-	"\x03age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03age*\xf3\x02\n" +
+	"\x03age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03age*\x8a\x03\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_GRANTED\x10\x01\x12\x17\n" +
@@ -1297,7 +1324,8 @@ const file_rpc_lockcluster_v1_types_proto_rawDesc = "" +
 	"\x0eSTATUS_EXPIRED\x10\r\x12\x12\n" +
 	"\x0eSTATUS_IGNORED\x10\x0e\x12\x12\n" +
 	"\x0eSTATUS_INVALID\x10\x0f\x12\x14\n" +
-	"\x10STATUS_FORGOTTEN\x10\x10*K\n" +
+	"\x10STATUS_FORGOTTEN\x10\x10\x12\x15\n" +
+	"\x11STATUS_NOT_ACTIVE\x10\x11*K\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_PULL\x10\x01\x12\x0f\n" +

@@ -97,7 +97,7 @@ func (a *app) acquire(ctx context.Context, c *client, req lockcluster.Acquire) e
 	}
 	answer := acquireAnswer{
 		Acquired: result.Status == lockcluster.StatusGranted || result.Status == lockcluster.StatusAlreadyHeld,
-		Index:    result.Index, Key: req.Key.Text(), Status: result.Status.String(), Holder: viewOf(result.Lock),
+		Index:    result.Index, Key: req.Key.Text(), Status: result.Status.String(), Holder: viewOf(result.Lock, c.systems(ctx)),
 	}
 	if answer.Acquired {
 		answer.Token = result.Lock.Token.String()

@@ -41,7 +41,7 @@ func (a *app) locksGetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v := viewOf(lock)
+			v := viewOf(lock, c.systems(ctx))
 			return a.print(v, v.details)
 		}),
 	}
@@ -65,7 +65,7 @@ func (a *app) locksListCommand() *cobra.Command {
 			if err := lockcluster.ValidateNamespace(filter.Namespace); err != nil {
 				return usagef("--namespace: %w", err)
 			}
-			return a.printList(c.ListLocks(ctx, filter))
+			return a.printList(c.ListLocks(ctx, filter), c.systems(ctx))
 		}),
 	}
 	f := cmd.Flags()
@@ -78,7 +78,7 @@ func (a *app) locksListCommand() *cobra.Command {
 }
 
 // printList writes locks as they arrive: there may be a million.
-func (a *app) printList(locks iter.Seq2[*lockcluster.Lock, error]) error {
+func (a *app) printList(locks iter.Seq2[*lockcluster.Lock, error], s *systems) error {
 	if !a.json() {
 		t, empty := newTable(a.Out), true
 		for l, err := range locks {
@@ -91,7 +91,7 @@ func (a *app) printList(locks iter.Seq2[*lockcluster.Lock, error]) error {
 				t.row(slices.Clone(lockColumns)...)
 				empty = false
 			}
-			t.row(viewOf(l).cells()...)
+			t.row(viewOf(l, s).cells()...)
 		}
 		if empty {
 			_, err := fmt.Fprintln(a.Out, "no locks")
@@ -105,7 +105,7 @@ func (a *app) printList(locks iter.Seq2[*lockcluster.Lock, error]) error {
 		if err != nil { // the array stays open, so that no script takes it for all
 			return errors.Join(w.Flush(), fmt.Errorf("the list is not complete: %w", err))
 		}
-		b, err := json.MarshalIndent(viewOf(l), "  ", "  ")
+		b, err := json.MarshalIndent(viewOf(l, s), "  ", "  ")
 		if err != nil {
 			return fmt.Errorf("write the answer: %w", err)
 		}
@@ -204,7 +204,7 @@ func (a *app) release(ctx context.Context, c *client, namespace, text string, wh
 		Index    uint64    `json:"index"`
 		Key      string    `json:"key"`
 		Lock     *lockView `json:"lock,omitempty"`
-	}{result.Status == lockcluster.StatusReleased, result.Index, lock.Key.Text(), viewOf(result.Lock)}
+	}{result.Status == lockcluster.StatusReleased, result.Index, lock.Key.Text(), viewOf(result.Lock, c.systems(ctx))}
 	if err := a.print(answer, func(w io.Writer) error {
 		if !answer.Released {
 			return nil

@@ -30,11 +30,7 @@ type lockView struct {
 	System     string     `json:"system"`
 }
 
-// systemEnhanced is the one system there is as long as no legacy one is
-// attached.
-const systemEnhanced = "enhanced"
-
-func viewOf(l *lockcluster.Lock) *lockView {
+func viewOf(l *lockcluster.Lock, s *systems) *lockView {
 	if l == nil {
 		return nil
 	}
@@ -42,7 +38,7 @@ func viewOf(l *lockcluster.Lock) *lockView {
 		Key: l.Key.Text(), Namespace: l.Key.Namespace, Repo: l.Key.Repo, Path: l.Key.Path,
 		Workspace: l.Key.Workspace, Project: l.Key.Project,
 		Pull: l.Owner.Pull, Host: l.Owner.Host, User: l.User, Owner: l.Owner.ID, Kind: kindName(l.Kind),
-		Priority: l.Priority.String(), Token: l.Token.String(), AcquiredAt: l.AcquiredAt, System: systemEnhanced,
+		Priority: l.Priority.String(), Token: l.Token.String(), AcquiredAt: l.AcquiredAt, System: s.of(l),
 	}
 	if at := l.ExpiresAt(); !at.IsZero() {
 		v.ExpiresAt = &at

@@ -51,11 +51,11 @@ func TestLockOutput(t *testing.T) {
 	for _, output := range []string{outputTable, outputJSON} {
 		var out bytes.Buffer
 		a := &app{Streams: Streams{Out: &out}, output: output}
-		if err := a.printList(sequence(samples(), nil)); err != nil {
+		if err := a.printList(sequence(samples(), nil), &systems{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, l := range samples() {
-			v := viewOf(&l)
+			v := viewOf(&l, &systems{})
 			if err := a.print(v, v.details); err != nil {
 				t.Fatal(err)
 			}
@@ -72,18 +72,18 @@ func TestLockOutput(t *testing.T) {
 func TestListEnds(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{Streams: Streams{Out: &out}, output: outputJSON}
-	if err := a.printList(sequence(nil, nil)); err != nil || out.String() != "[]\n" {
+	if err := a.printList(sequence(nil, nil), &systems{}); err != nil || out.String() != "[]\n" {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 	out.Reset()
 	a.output = outputTable
-	if err := a.printList(sequence(nil, nil)); err != nil || out.String() != "no locks\n" {
+	if err := a.printList(sequence(nil, nil), &systems{}); err != nil || out.String() != "no locks\n" {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 	a.output = outputJSON
 	out.Reset()
 	broken := errors.New("broken")
-	if err := a.printList(sequence(samples(), broken)); !errors.Is(err, broken) || json.Valid(out.Bytes()) {
+	if err := a.printList(sequence(samples(), broken), &systems{}); !errors.Is(err, broken) || json.Valid(out.Bytes()) {
 		t.Errorf("got %v and %s", err, out.String())
 	}
 }

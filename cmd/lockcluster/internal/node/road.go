@@ -47,7 +47,7 @@ func newRoad(s config.Server, peers *rpc.Peers, settle func(string, lockcluster.
 	r := &road{logger: logger}
 	r.controller = controller.Open(controller.Config{
 		NodeID: s.NodeID, Calls: peers, Attached: attached(s), Observer: recorder, Window: window, Metrics: metrics,
-		Settle: settle, Logger: logger,
+		Settle: settle, Logger: logger, Health: func() json.RawMessage { return r.health() },
 	})
 	r.monitor = health.NewMonitor(health.MonitorConfig{
 		Recorder: window, Active: r.active, Divergences: func() uint64 { return r.controller.Divergences() },
@@ -171,6 +171,15 @@ func (d roadDoor) MigrationStatus(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(s)
+}
+
+// Compare implements [rpc.Migration].
+func (d roadDoor) Compare(ctx context.Context) ([]byte, error) {
+	out, err := d.road.controller.Compare(ctx)
+	if err != nil {
+		return nil, refusedRoad(err)
+	}
+	return json.Marshal(out)
 }
 
 // ClearMismatches implements [rpc.Migration].

@@ -53,6 +53,9 @@ func (m membership) Status(ctx context.Context, local bool) (rpc.ClusterStatus, 
 		Locks: stats.Locks, CommandLocks: stats.CommandLocks, Documents: stats.Documents,
 	}
 	_, out.LeaderGRPCAddr = m.node.Leader()
+	if road.Legacy != "" {
+		out.LegacyNamespace, out.GradualEpoch, out.GradualBase = road.Namespace, road.GradualEpoch, road.Active.String()
+	}
 	for _, member := range s.Members {
 		ms := rpc.MemberStatus{
 			ID: member.ID, Address: member.Address, Role: member.Role, Suffrage: member.Suffrage, Reachable: member.Reachable,

@@ -1,0 +1,141 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/state"
+)
+
+// comparedMax bounds the differing records that are named.
+const comparedMax = 1000
+
+// Comparison is how what the two systems hold differs at this moment. A mirror
+// that is at work may be a moment behind.
+type Comparison struct {
+	Namespace    string       `json:"namespace"`
+	Equal        int          `json:"equal"`
+	OnlyLegacy   int          `json:"only_legacy"`
+	OnlyEnhanced int          `json:"only_enhanced"`
+	Differ       int          `json:"differ"`
+	Records      []Difference `json:"records"` // at most 1000
+}
+
+// Difference is one record that the two systems do not hold alike. It holds no
+// stored value.
+type Difference struct {
+	Kind     string `json:"kind"` // lock, command lock or document
+	Key      string `json:"key"`
+	Legacy   string `json:"legacy"`   // who holds it there; empty: nobody
+	Enhanced string `json:"enhanced"` // the same
+}
+
+var spaceNames = map[lockcluster.Space]string{
+	lockcluster.SpaceLock: "lock", lockcluster.SpaceCommand: "command lock", lockcluster.SpaceDocument: "document",
+}
+
+// Compare compares what the two systems hold.
+func (c *Controller) Compare(ctx context.Context) (Comparison, error) {
+	out, err := c.control(ctx, controlRequest{Compare: true})
+	if err != nil || out.Compare == nil {
+		return Comparison{}, err
+	}
+	return *out.Compare, nil
+}
+
+func (t *term) compareSystems(ctx context.Context) (*Comparison, error) {
+	m := t.c.Migration()
+	if m.Legacy == "" {
+		return nil, fmt.Errorf("%w: no legacy system is attached", ErrRefused)
+	}
+	mine, _ := t.c.node.StaleView()
+	old, err := t.c.legacy.view(ctx, &m)
+	if err != nil {
+		return nil, err
+	}
+	out := &Comparison{Namespace: m.Namespace, Records: []Difference{}}
+	for _, space := range []lockcluster.Space{lockcluster.SpaceLock, lockcluster.SpaceCommand, lockcluster.SpaceDocument} {
+		state.Keys(old, m.Namespace, space, "", func(key string) bool {
+			switch {
+			case state.Revision(mine, m.Namespace, space, key) == 0:
+				out.OnlyLegacy++
+			case same(mine, old, m.Namespace, space, key):
+				out.Equal++
+				return true
+			default:
+				out.Differ++
+			}
+			out.name(space, key, old, mine)
+			return true
+		})
+		state.Keys(mine, m.Namespace, space, "", func(key string) bool {
+			if state.Revision(old, m.Namespace, space, key) == 0 {
+				out.OnlyEnhanced++
+				out.name(space, key, old, mine)
+			}
+			return true
+		})
+	}
+	return out, nil
+}
+
+func (c *Comparison) name(space lockcluster.Space, key string, old, mine state.Reader) {
+	if len(c.Records) < comparedMax {
+		ref := lockcluster.RecordRef{Namespace: c.Namespace, Space: space, Key: key}
+		c.Records = append(c.Records, Difference{Kind: spaceNames[space], Key: key, Legacy: holder(old, ref), Enhanced: holder(mine, ref)})
+	}
+}
+
+// holder says who holds a record, or of when it is.
+func holder(r state.Reader, ref lockcluster.RecordRef) string {
+	switch ref.Space {
+	case lockcluster.SpaceLock:
+		if l := state.GetLock(r, ref.Namespace, ref.Key); l != nil {
+			return l.Owner.String()
+		}
+	case lockcluster.SpaceCommand:
+		if l := state.GetCommandLock(r, ref.Namespace, ref.Key); l != nil {
+			return "locked"
+		}
+	case lockcluster.SpaceDocument:
+		if d := state.GetDocument(r, ref.Namespace, ref.Key); d != nil {
+			return "revision " + strconv.FormatUint(d.Revision, 10)
+		}
+	}
+	return ""
+}
+
+// findAttached returns the legacy system that this node was configured with,
+// or, asked in turn, another one.
+func (c *Controller) findAttached(ctx context.Context) *attachRequest {
+	if c.cfg.Attached != nil {
+		return &attachRequest{Kind: c.cfg.Attached.Kind, Host: c.attachedHost(), Namespace: c.cfg.Attached.Namespace}
+	}
+	var addrs []string
+	c.node.StaleRead(func(r state.Reader, _ uint64) {
+		state.Nodes(r, func(n lockcluster.RegisterNode) bool {
+			if n.NodeID != c.cfg.NodeID {
+				addrs = append(addrs, n.GRPCAddr)
+			}
+			return true
+		})
+	})
+	for _, addr := range addrs {
+		var a attachRequest
+		body, err := c.ask(ctx, addr, methodAttached, nil)
+		if err == nil && len(body) > 0 && json.Unmarshal(body, &a) == nil {
+			return &a
+		}
+	}
+	return nil
+}
+
+func (c *Controller) serveAttached() ([]byte, error) {
+	if c.cfg.Attached == nil {
+		return nil, nil
+	}
+	return json.Marshal(attachRequest{Kind: c.cfg.Attached.Kind, Host: c.attachedHost(), Namespace: c.cfg.Attached.Namespace})
+}
