@@ -204,6 +204,26 @@ func TestLatencyWithoutBaseline(t *testing.T) {
 	})
 }
 
+// A legacy figure of fewer operations than the policy asks for is none.
+func TestLatencyAgainstFewSamples(t *testing.T) {
+	p := enabledPolicy()
+	p.P95Ratio = 1.5
+	enough := Window{Count: p.MinSamples, P95: 10 * time.Millisecond}
+	slow := Window{Count: p.MinSamples, P95: 20 * time.Millisecond}
+	if p.judge(slow, enough) == "" {
+		t.Error("twice the latency is no reason")
+	}
+	few := enough
+	few.Count--
+	if reason := p.judge(slow, few); reason != "" {
+		t.Errorf("against too few: %s", reason)
+	}
+	slow.Count--
+	if reason := p.judge(slow, enough); reason != "" {
+		t.Errorf("of too few: %s", reason)
+	}
+}
+
 // The guard stays on: after an operator has switched again, a second incident
 // is rolled back, but not before the cooldown has passed, and not for errors
 // of the first.
