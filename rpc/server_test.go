@@ -198,6 +198,24 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// What is below /api/enhanced-locks/ is the API's to answer, and nothing else is.
+func TestHTTPAPI(t *testing.T) {
+	s := newSystem(t, 1, func(c *rpc.Config, _ *rpc.System) {
+		c.HTTPAddr = "127.0.0.1:0"
+		c.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "API "+r.URL.Path) })
+	})
+	base := "http://" + s.nodes[0].server.HTTPAddr()
+	if got := get(t, base+"/api/enhanced-locks/migration", 200); got != "API /api/enhanced-locks/migration" {
+		t.Errorf("answer = %q", got)
+	}
+	get(t, base+"/api/locks", 404)
+	if got := get(t, base+"/livez", 200); got != "ok\n" {
+		t.Errorf("livez = %q", got)
+	}
+	without := newSystem(t, 1, func(c *rpc.Config, _ *rpc.System) { c.HTTPAddr = "127.0.0.1:0" })
+	get(t, "http://"+without.nodes[0].server.HTTPAddr()+"/api/enhanced-locks/migration", 404)
+}
+
 // The health service says what /readyz says, to those who ask and to those who
 // watch, and lets the server stop; reflection lists the services.
 func TestHealthAndReflection(t *testing.T) {

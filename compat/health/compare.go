@@ -88,13 +88,13 @@ func (m *CompatibilityMetrics) ComparePerformance() PerformanceReport {
 func recommend(r PerformanceReport) string {
 	var against []string
 	if r.LatencyImprovement > 1/performanceRatioMin {
-		against = append(against, fmt.Sprintf("its p95 latency is %.2f times that of the legacy system", r.LatencyImprovement))
+		against = append(against, fmt.Sprintf("the enhanced p95 latency is %.2f times the legacy one", r.LatencyImprovement))
 	}
 	if r.ErrorRateChange > errorRateRatioMax {
-		against = append(against, fmt.Sprintf("its error rate is %.2f times that of the legacy system", r.ErrorRateChange))
+		against = append(against, fmt.Sprintf("the enhanced error rate is %.2f times the legacy one", r.ErrorRateChange))
 	}
 	if len(against) > 0 {
-		return "Stay on the legacy system, or go back to it: of the enhanced system, " + strings.Join(against, ", and ") + "."
+		return "Stay on the legacy system, or go back to it: " + strings.Join(against, ", and ") + "."
 	}
 	if r.MemoryIncrease > 1+memoryIncreaseMax {
 		return fmt.Sprintf("The enhanced system can be used; it takes %.2f times the memory.", r.MemoryIncrease)

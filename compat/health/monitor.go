@@ -121,8 +121,14 @@ func (m *Monitor) Sample() {
 	}
 }
 
+// speaks reports whether w says how s does now: it has enough operations, and
+// s has not stopped serving, which would only let the window drain.
+func (m *Monitor) speaks(s lockcluster.System, w Window) bool {
+	return w.Count >= m.cfg.MinSamples && m.Window(s, max(m.cfg.Interval, 2*slotWidth)).Count > 0
+}
+
 func (m *Monitor) keep(now time.Time, s lockcluster.System, w Window) {
-	if w.Count >= m.cfg.MinSamples {
+	if m.speaks(s, w) {
 		m.baselines[s] = baseline{at: now, window: w}
 	}
 }
@@ -184,7 +190,7 @@ func (m *Monitor) Metrics() CompatibilityMetrics {
 
 func (m *Monitor) latest(s lockcluster.System) baseline {
 	now := baseline{at: time.Now(), window: m.Window(s, m.cfg.Window)}
-	if now.window.Count >= m.cfg.MinSamples {
+	if m.speaks(s, now.window) {
 		return now
 	}
 	m.mu.Lock()

@@ -187,7 +187,6 @@ func (r *Recorder) Window(s lockcluster.System, length time.Duration) Window {
 	if from := age - min(length, HorizonMax); from > 0 {
 		first = int64((from + slotWidth - 1) / slotWidth)
 	}
-	first = max(first, last-slots+1)
 	var a sum
 	for n := first; n <= last; n++ {
 		if p := of.ring[n%slots].Load(); p != nil && p.number == n {

@@ -108,13 +108,13 @@ func verticalScale(low, high float64, logarithmic bool) scale {
 	return s
 }
 
-// niceAbove returns 1, 2, 4, 5 or 10 times a power of ten that is not below v.
+// niceAbove returns a number that is not below v and whose quarters are short.
 func niceAbove(v float64) float64 {
 	if v <= 0 {
 		return 1
 	}
 	power := math.Pow(10, math.Floor(math.Log10(v)))
-	for _, m := range []float64{1, 2, 4, 5} {
+	for _, m := range []float64{1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8} {
 		if v <= m*power {
 			return m * power
 		}
@@ -162,14 +162,15 @@ func valueTicks(y scale, format func(float64) string) (ticks []tick) {
 	return ticks
 }
 
-// timeTicks labels about six round moments.
+// timeTicks labels up to twelve round moments.
 func timeTicks(from, to time.Time, x scale) (ticks []tick) {
 	var step time.Duration
 	for _, step = range []time.Duration{
-		time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour,
-		7 * 24 * time.Hour, 30 * 24 * time.Hour,
+		time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute,
+		15 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
+		30 * 24 * time.Hour,
 	} {
-		if to.Sub(from) <= 7*step {
+		if to.Sub(from) <= 8*step {
 			break
 		}
 	}

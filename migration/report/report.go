@@ -126,7 +126,13 @@ func showTime(t time.Time) string {
 
 func showRatio(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
 
-func showCount(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+// showCount writes a number of things; there is no quarter of one.
+func showCount(v float64) string {
+	if v != math.Trunc(v) {
+		return ""
+	}
+	return strconv.FormatFloat(v, 'f', -1, 64)
+}
 
 func showShare(v float64) string { return strconv.FormatFloat(100*v, 'g', 3, 64) + " %" }
 
