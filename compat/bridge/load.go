@@ -56,12 +56,16 @@ func Owns(key string) bool {
 }
 
 // LoadKey reads one key at the top of a YAML file that [Owns] has accepted, and
-// adds to v. Errors are [Problems].
-func (v Values) LoadKey(file string, key, value *yaml.Node) error {
+// adds to v.
+func (v Values) LoadKey(file string, key, value *yaml.Node) Problems {
 	r := reader{file: file, values: v}
 	r.key("", key, value)
-	return r.problems.asError()
+	return r.problems
 }
+
+// Blocks returns the keys at the top of a YAML file that hold settings, for
+// suggestions.
+func Blocks() []string { return []string{"locks", "enhanced-locking", flagsSection} }
 
 // isSection reports whether settings stand below a full name.
 func isSection(name string) bool {

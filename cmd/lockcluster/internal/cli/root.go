@@ -79,6 +79,7 @@ Exit codes:  0 done · 1 failed · 2 wrong command line · 3 another holds the l
 		a.clusterCommand(),
 		a.locksCommand(),
 		a.importCommand(),
+		a.configCommand(nil),
 		a.versionCommand(),
 	)
 }
