@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -32,7 +33,8 @@ func Load(text []byte, file string) (Values, error) {
 	case errors.Is(err, io.EOF):
 		return v, nil
 	case err != nil:
-		return fail(1, "the file is not YAML: %v", err)
+		line, text := yamlError(err)
+		return fail(line, "the file is not YAML: %s", text)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return fail(1, "only one YAML document is allowed")
@@ -47,6 +49,18 @@ func Load(text []byte, file string) (Values, error) {
 	r := reader{file: file, values: v}
 	r.mapping("", root)
 	return v, r.problems.asError()
+}
+
+// yamlError takes the line out of a parser's "yaml: line 3: ...".
+func yamlError(err error) (line int, text string) {
+	text = strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		number, after, _ := strings.Cut(rest, ": ")
+		if n, err := strconv.Atoi(number); err == nil {
+			return n, after
+		}
+	}
+	return 1, text
 }
 
 // Owns reports whether a key at the top of a YAML file is of the settings here.
