@@ -123,6 +123,17 @@ func TestUsage(t *testing.T) {
 		{line: "server --node-id n1 --data-dir d --initial-cluster n1", want: "--initial-cluster: \"n1\": want id=host:port"},
 		{line: "server --node-id n1 --data-dir d --initial-cluster n1=127.0.0.1:7000 --join 127.0.0.1:1", want: "--initial-cluster and --join"},
 		{line: "server --node-id n1 --data-dir d --initial-cluster n1=127.0.0.1:7000 --resp-password-file /nowhere", want: "--resp-password-file"},
+		{line: "server --node-id n1 --data-dir d --legacy-boltdb a --legacy-redis redis://h:1", want: "--legacy-boltdb and --legacy-redis are both given"},
+		{line: "server --node-id n1 --data-dir d --legacy-boltdb a --legacy-attach borrow", want: `--legacy-attach "borrow": use own or follow`},
+		{line: "server --node-id n1 --data-dir d --enhanced-locking-migration-mod shadow", want: "did you mean --enhanced-locking-migration-mode?"},
+		{line: "server --node-id n1 --data-dir d --enhanced-locking-migration-mode purple", want: "--enhanced-locking-migration-mode: want legacy, shadow"},
+		{line: "server --node-id n1 --data-dir d", env: "ATLANTIS_LOCK_TIMEOUT=30", want: "ATLANTIS_LOCK_TIMEOUT: want a time"},
+		{line: "dev --legacy-boltdb /nowhere/at/all.db", want: "there is no directory /nowhere/at"},
+		{line: "dev --legacy-boltdb testdata/help", want: "want an Atlantis's file"},
+		{line: "config validate", want: "FILE is missing"},
+		{line: "config validate no-such.yaml", want: "no-such.yaml"},
+		{line: "config mapping", env: "ATLANTIS_ENHANCED_LOCKING_ENABLE=true", want: `did you mean "ATLANTIS_ENHANCED_LOCKING_ENABLED"?`},
+		{line: "config mapping --config no-such.yaml", want: "no-such.yaml"},
 		{line: "server", env: "LOCKCLUSTER_NODEID=n1", want: "did you mean LOCKCLUSTER_NODE_ID?"},
 	} {
 		code, out, diagnostics := command(t, []string{c.env}, strings.Fields(c.line)...)

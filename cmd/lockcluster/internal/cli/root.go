@@ -80,6 +80,7 @@ Exit codes:  0 done · 1 failed · 2 wrong command line · 3 another holds the l
 		a.locksCommand(),
 		a.importCommand(),
 		a.migrationCommand(),
+		a.configCommand(a.dialSettings),
 		a.versionCommand(),
 	)
 }
