@@ -76,17 +76,25 @@ func (g *gen) setMigration(m lockcluster.Migration) lockcluster.SetMigration {
 
 // inner returns a plain request, mostly of namespace ns alone.
 func (g *gen) inner(ns string) lockcluster.Request {
-	for range 20 {
-		var req lockcluster.Request
-		switch n := g.pick(20); {
-		case n < 16:
-			req = g.basic()
-		case n < 19:
-			req = g.txn()
-		default:
-			req = g.importRecords()
+	switch n := g.pick(20); {
+	case n < 15:
+		return g.basicIn(ns)
+	case n < 19:
+		r := lockcluster.Txn{Namespace: ns}
+		for range 1 + g.pick(3) {
+			r.Requests = append(r.Requests, g.basicIn(ns))
 		}
-		if state.Validate(lockcluster.Shadow{Namespace: ns, Requests: []lockcluster.Request{req}}) == nil || g.chance(2) {
+		return r
+	}
+	r := g.importRecords()
+	r.Namespace = ns
+	return r
+}
+
+func (g *gen) basicIn(ns string) lockcluster.Request {
+	for range 20 {
+		req := g.basic()
+		if state.Validate(lockcluster.Shadow{Namespace: ns, Requests: []lockcluster.Request{req}}) == nil || g.chance(1) {
 			return req
 		}
 	}
