@@ -125,13 +125,16 @@ func (r *Report) NoteServed(hadLocks bool) {
 }
 
 // finish computes the digest.
-func (r *Report) finish() {
-	slices.SortFunc(r.digests, func(a, b [sha256.Size]byte) int { return slices.Compare(a[:], b[:]) })
+func (r *Report) finish() { r.Digest = digestSum(r.digests) }
+
+// digestSum returns the digest of records with these digests, in any order.
+func digestSum(digests [][sha256.Size]byte) string {
+	slices.SortFunc(digests, func(a, b [sha256.Size]byte) int { return slices.Compare(a[:], b[:]) })
 	h := sha256.New()
-	for _, d := range r.digests {
+	for _, d := range digests {
 		_, _ = h.Write(d[:]) // a hash's Write never fails
 	}
-	r.Digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
 // digestOf returns the hash of one record's bucket, identity, pull request and
