@@ -291,4 +291,3 @@ func (r *offlineReader) apply(entry *raft.Log) (err error) {
 	r.fsm.Apply(entry)
 	return nil
 }
-

@@ -163,4 +163,3 @@ func TestReadOfflineRefuses(t *testing.T) {
 		t.Errorf("an empty directory: %v", err)
 	}
 }
-

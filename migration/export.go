@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/compat"
@@ -244,4 +245,13 @@ func ExportBolt(ctx context.Context, view *state.View, namespace string, o Expor
 		return r, fmt.Errorf("the file's digest %s is not the cluster's %s though nothing was left out: do not use the file", r.Digest, r.ClusterDigest)
 	}
 	return r, nil
+}
+
+// ParseTarget takes apart what --to names: "boltdb:FILE".
+func ParseTarget(to string) (file string, err error) {
+	scheme, file, ok := strings.Cut(to, ":")
+	if !ok || scheme != SourceBolt || file == "" {
+		return "", fmt.Errorf("%w: where to write to is given as boltdb:FILE, e.g. boltdb:/var/lib/atlantis/atlantis.db", lockcluster.ErrInvalid)
+	}
+	return file, nil
 }

@@ -87,7 +87,7 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 			return f.client.explain(ctx, c, err)
 		}
 	}
-	bar := newProgress(a.Err)
+	bar := newProgress(a.Err, "importing")
 	report, err := migration.ImportBolt(ctx, doer, migration.BoltImport{
 		File: file, DryRun: f.dryRun, QuarantineDir: f.quarantine, Progress: bar.show,
 		PlanOptions: migration.PlanOptions{Namespace: f.namespace, OnConflict: policy, RedactCredentials: f.redact},
@@ -282,6 +282,7 @@ func conflictTable(w io.Writer, conflicts []migration.Conflict) error {
 // progress shows a bar on a terminal, nothing elsewhere.
 type progress struct {
 	w     io.Writer // nil: not a terminal
+	what  string    // what is being done, "importing"
 	next  time.Time
 	shown bool
 }
@@ -289,11 +290,11 @@ type progress struct {
 // progressPause is the least time between two drawings.
 const progressPause = 50 * time.Millisecond
 
-func newProgress(w io.Writer) *progress {
+func newProgress(w io.Writer, what string) *progress {
 	if !terminal(w) {
 		w = nil
 	}
-	return &progress{w: w}
+	return &progress{w: w, what: what}
 }
 
 func (p *progress) show(done, total int) {
@@ -304,7 +305,7 @@ func (p *progress) show(done, total int) {
 	p.next, p.shown = now.Add(progressPause), true
 	const width = 30
 	full := done * width / total
-	say(p.w, "\rimporting [%s%s] %d of %d", strings.Repeat("#", full), strings.Repeat(".", width-full), done, total)
+	say(p.w, "\r%s [%s%s] %d of %d", p.what, strings.Repeat("#", full), strings.Repeat(".", width-full), done, total)
 }
 
 // done leaves the bar's line.
