@@ -30,10 +30,16 @@ type Report struct {
 	Notes       []Note        `json:"notes"`
 	// IgnoredBuckets are those of the source that are not Atlantis's.
 	IgnoredBuckets []string `json:"ignored_buckets"`
+	// OtherKeys counts the keys of a Redis that are not Atlantis's.
+	OtherKeys int `json:"other_keys,omitempty"`
 
 	// QuarantineDir is where the bytes of what was not imported are, if they are
 	// kept. The caller of the import sets it.
 	QuarantineDir string `json:"quarantine_dir,omitempty"`
+
+	// Backup is the file with the cluster's state before the import, if one was
+	// asked for. The caller of the import sets it.
+	Backup string `json:"backup,omitempty"`
 
 	// Digest is a hash over what the cluster now has from the source:
 	// identity, pull request and value of every record. It depends on neither
