@@ -109,3 +109,28 @@ func planBolt(ctx context.Context, o BoltImport) (*Plan, *Copy, error) {
 	plan, err := BuildPlan(src, o.PlanOptions)
 	return plan, c, err
 }
+
+// ReadOrigin reads everything that a legacy system stores. others counts the
+// keys of a Redis that are not Atlantis's.
+func ReadOrigin(ctx context.Context, from Origin) (src *Source, others int, err error) {
+	if from.Redis != nil {
+		r, err := openRedis(ctx, from.Redis)
+		if err != nil {
+			return nil, 0, err
+		}
+		content, err := r.read(ctx)
+		if err := errors.Join(err, r.close()); err != nil {
+			return nil, 0, fmt.Errorf("%s: %w", from.Redis, err)
+		}
+		return content.Source, content.OtherKeys, nil
+	}
+	c, err := CopyBolt(ctx, from.File, "")
+	if err != nil {
+		return nil, 0, err
+	}
+	src, err = ReadBolt(c)
+	if err := errors.Join(err, c.Close()); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", from.File, err)
+	}
+	return src, 0, nil
+}
