@@ -1,11 +1,17 @@
 // Package migration is the road between Atlantis's own lock storage and the
-// cluster. Its first half, which is what is here, is the import.
+// cluster: import, export, following a running Atlantis, and checks.
 //
-// [ImportBolt] takes over an atlantis.db, also while Atlantis has it open and
-// writes to it: [CopyBolt] makes a consistent copy without a lock on the
+// In: [ImportBolt] takes over an atlantis.db, also while Atlantis has it open
+// and writes to it: [CopyBolt] makes a consistent copy without a lock on the
 // source and without ever writing to it, [ReadBolt] checks and reads the copy,
 // [BuildPlan] decides what each record is, and [Importer] sends the plan to
-// the cluster.
+// the cluster. [ImportRedis] does the same for a Redis. A [Follower] reads a
+// source again and again and hands on what has changed.
+//
+// Out: [ExportBolt] writes what a cluster holds to a new atlantis.db.
+//
+// [Validate] says what is wrong with stored records, [Repair] puts right what
+// can be.
 //
 // What it promises:
 //   - Every record of the three buckets is imported, unchanged, quarantined or
@@ -15,6 +21,7 @@
 //     and repeated at any time.
 //   - No value is printed: reports and errors hold keys, owners and reasons.
 //
-// Importing is for one goroutine at a time; nothing here keeps goroutines.
+// Importing is for one goroutine at a time. Only a [Follower] has goroutines,
+// which end with its Run.
 // DESIGN.md says why the copy is consistent.
 package migration
