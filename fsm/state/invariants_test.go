@@ -82,12 +82,12 @@ func TestCheckInvariantsSeesDamage(t *testing.T) {
 		"order of another client":  func(tx Tx) { tx.Put(clientOrderKey(2), []byte("d")) },
 		"migration unreadable":     func(tx Tx) { tx.Put(keyMigration, []byte{0xff}) },
 		"migration of no mode":     func(tx Tx) { tx.Put(keyMigration, nil) },
-		"gradual without epoch": edit(keyMigration, &road, func() {
-			proto.Merge(&road, &statepb.MigrationRecord{Mode: 4, Active: 1, Legacy: []byte("redis"), Namespace: []byte("n")})
-		}),
-		"gradual of a later epoch": edit(keyMigration, &road, func() {
-			proto.Merge(&road, &statepb.MigrationRecord{Mode: 4, Active: 1, Legacy: []byte("redis"), Namespace: []byte("n"), GradualEpoch: 9})
-		}),
+		"gradual without epoch": func(tx Tx) {
+			tx.Put(keyMigration, encode(&statepb.MigrationRecord{Mode: 4, Active: 1, Legacy: []byte("redis"), Namespace: []byte("n")}))
+		},
+		"gradual of a later epoch": func(tx Tx) {
+			tx.Put(keyMigration, encode(&statepb.MigrationRecord{Mode: 4, Active: 1, Legacy: []byte("redis"), Namespace: []byte("n"), GradualEpoch: 9}))
+		},
 		"gradual epoch too much": func(tx Tx) {
 			tx.Put(keyMigration, encode(&statepb.MigrationRecord{Mode: 1, Active: 1, GradualEpoch: 1}))
 		},
