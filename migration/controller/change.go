@@ -38,11 +38,18 @@ var Steps = []string{"begin", "close", "drain", "fence", "copy", "verify", "comm
 // changeMu.
 func (t *term) run(ctx context.Context, c *change) error {
 	step("begin")
+	defer t.noting.Store(false)
+	if err := t.prepareOpen(ctx, c); err != nil {
+		return err
+	}
 	closed, err := t.closeGate(ctx, c)
 	if err == nil {
 		err = t.prepare(ctx, c, &closed)
 	}
 	if err != nil {
+		if c.before.Mode == lockcluster.ModeLegacy {
+			t.toEnhanced.drop() // the enhanced system is left alone again
+		}
 		return errors.Join(err, t.reopen(&closed, c))
 	}
 	next := c.next
@@ -149,25 +156,99 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 		if err := t.alignGradual(ctx, closed); err != nil {
 			return fmt.Errorf("bring both systems up: %w", err)
 		}
-	} else if err := t.copyAll(ctx, closed, c.authority.Other()); err != nil {
-		return fmt.Errorf("bring the %s system up: %w", c.authority.Other(), err)
+		step("verify")
+		return t.verify(ctx, closed)
+	}
+	into := c.authority.Other()
+	if err := t.copyRest(ctx, closed, into); err != nil {
+		return fmt.Errorf("bring the %s system up: %w", into, err)
 	}
 	step("verify")
+	if err := t.verify(ctx, closed); !errors.Is(err, errDiffer) {
+		return err
+	}
+	// The names of what has changed are not all: somebody else writes to the
+	// legacy store, or this leader is new.
+	if err := t.copyAll(ctx, closed, into); err != nil {
+		return fmt.Errorf("bring the %s system up: %w", into, err)
+	}
 	return t.verify(ctx, closed)
 }
+
+// prepareOpen brings the target up while the gate is still open, so that it has
+// to be closed only for what changes meanwhile.
+func (t *term) prepareOpen(ctx context.Context, c *change) error {
+	m := &c.before
+	if c.unverified || m.Mode == lockcluster.ModeGradual || m.Mode == lockcluster.ModeShadow || m.Mode == lockcluster.ModeEnhanced ||
+		c.next.Mode == lockcluster.ModeLegacy && c.authority == lockcluster.SystemLegacy {
+		return nil
+	}
+	if m.Mode == lockcluster.ModeBlueGreen {
+		t.await(ctx, t.c.changed.idle(), t.toEnhanced.idle())
+		return nil
+	}
+	t.noting.Store(true) // from here on every change is named
+	if err := t.copyAll(ctx, m, c.authority.Other()); err != nil {
+		return fmt.Errorf("bring the %s system up: %w", c.authority.Other(), err)
+	}
+	return nil
+}
+
+// awaitMax bounds the wait for a mirror that is behind, before the gate closes.
+const awaitMax = 2 * time.Second
+
+func (t *term) await(ctx context.Context, idle ...<-chan struct{}) {
+	timer := time.NewTimer(awaitMax)
+	defer timer.Stop()
+	for _, c := range idle {
+		select {
+		case <-c:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// copyRest copies what is known to have changed; the gate is closed.
+func (t *term) copyRest(ctx context.Context, m *lockcluster.Migration, into lockcluster.System) error {
+	d := t.c.changed
+	if into == lockcluster.SystemEnhanced {
+		d = t.toEnhanced
+	}
+	for {
+		refs, whole := d.take(mirrorRecordsMax)
+		if whole {
+			err := t.copyAll(ctx, m, into)
+			d.done(nil, true, err != nil)
+			return err
+		}
+		if len(refs) == 0 {
+			return nil
+		}
+		err := t.copyRecords(ctx, m, refs, into)
+		d.done(refs, false, err != nil)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// errDiffer means that the two systems do not hold the same.
+var errDiffer = fmt.Errorf("%w: the two systems differ", ErrRefused)
 
 // verify compares what the two systems hold.
 func (t *term) verify(ctx context.Context, m *lockcluster.Migration) error {
 	mine, _ := t.c.node.StaleView()
-	old, err := t.c.legacy.view(ctx, m)
+	b, k, err := t.c.legacy.digest(ctx, m)
 	if err != nil {
 		return fmt.Errorf("read the legacy system back: %w", err)
 	}
 	a, n := state.ContentDigest(mine, m.Namespace)
-	b, k := state.ContentDigest(old, m.Namespace)
 	if n != k || !bytes.Equal(a, b) {
-		return fmt.Errorf("%w: the two systems differ after everything was copied (%d records in the enhanced, %d in the legacy system); "+
-			"look at \"lockcluster migration compare\"", ErrRefused, n, k)
+		return fmt.Errorf("%w after everything was copied (%d records in the enhanced, %d in the legacy system); "+
+			"look at \"lockcluster migration compare\"", errDiffer, n, k)
 	}
 	return nil
 }

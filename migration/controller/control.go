@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -212,6 +213,14 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 	}
 	more, err := t.criteria(m)
 	checks = append(checks, more...)
+	bad, badErr := t.c.legacy.unreadable(short, m)
+	if badErr != nil {
+		return false, checks, badErr
+	}
+	if len(bad) > 0 {
+		err = errors.Join(err, fmt.Errorf("%w: %d records of the legacy system cannot be read (the first: %q in %s: %s) and would stay behind; "+
+			"\"lockcluster locks validate\" lists and repairs them; --force leaves them behind", ErrRefused, len(bad), bad[0].Key, bad[0].Bucket, bad[0].Reason))
+	}
 	if err != nil && force {
 		checks = append(checks, "forced: "+err.Error())
 		err = nil

@@ -105,6 +105,9 @@ type Controller struct {
 	termMu sync.Mutex // guards term
 	term   *term      // while this node leads and is ready, else nil
 
+	toldMu sync.Mutex // guards told
+	told   string     // the last warning that was told once
+
 	shadow  *shadowLog
 	history changeHistory
 	changed *dirty // what the log has changed: the legacy mirror's work

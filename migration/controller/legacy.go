@@ -2,6 +2,8 @@ package controller
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -52,13 +54,17 @@ func (l *legacy) local(ctx context.Context) (backends.Backend, error) {
 	}
 	b, err := l.c.cfg.Attached.Open(ctx)
 	if err != nil {
-		l.failed, l.retryAt = fmt.Errorf("%w: %w", backends.ErrUnavailable, err), time.Now().Add(reopenPause)
-		l.c.log.Warn("the legacy system cannot be opened", "kind", l.c.cfg.Attached.Kind, "err", err)
+		if l.failed == nil || !errors.Is(l.failed, err) && l.failed.Error() != unopened(err).Error() {
+			l.c.log.Warn("the legacy system cannot be opened", "kind", l.c.cfg.Attached.Kind, "err", err)
+		}
+		l.failed, l.retryAt = unopened(err), time.Now().Add(reopenPause)
 		return nil, l.failed
 	}
-	l.backend, l.suspect = b, false
+	l.backend, l.suspect, l.failed = b, false, nil
 	return b, nil
 }
+
+func unopened(err error) error { return fmt.Errorf("%w: %w", backends.ErrUnavailable, err) }
 
 // use calls f with the system that this node has. After a failure it is looked
 // at, and opened again if need be, before it is used once more.
@@ -151,4 +157,45 @@ func (l *legacy) view(ctx context.Context, m *lockcluster.Migration) (view *stat
 		return err
 	})
 	return view, err
+}
+
+// digest returns the content digest of all that the legacy system holds, and how
+// many records that is.
+func (l *legacy) digest(ctx context.Context, m *lockcluster.Migration) (digest []byte, records int, err error) {
+	if !l.here(m) {
+		out, err := l.call(ctx, m, methodDigest, []byte(m.Namespace))
+		if err != nil || len(out) < 8 {
+			return nil, 0, err
+		}
+		return out[8:], int(binary.BigEndian.Uint64(out)), nil //nolint:gosec // a count
+	}
+	view, err := l.view(ctx, m)
+	if err != nil {
+		return nil, 0, err
+	}
+	digest, records = state.ContentDigest(view, m.Namespace)
+	return digest, records, nil
+}
+
+// unreadable lists the stored records of the legacy system that are left alone.
+func (l *legacy) unreadable(ctx context.Context, m *lockcluster.Migration) (bad []backends.Bad, err error) {
+	if !l.here(m) {
+		out, err := l.call(ctx, m, methodUnreadable, nil)
+		if err != nil {
+			return nil, err
+		}
+		return bad, json.Unmarshal(out, &bad)
+	}
+	err = l.use(ctx, func(b backends.Backend) error {
+		bad, err = unreadableOf(ctx, b)
+		return err
+	})
+	return bad, err
+}
+
+func unreadableOf(ctx context.Context, b backends.Backend) ([]backends.Bad, error) {
+	if i, ok := b.(backends.Inspector); ok {
+		return i.Unreadable(ctx)
+	}
+	return nil, nil
 }

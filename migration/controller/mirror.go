@@ -41,19 +41,29 @@ func (t *term) work(d *dirty, into lockcluster.System) {
 		case <-t.ctx.Done():
 			return
 		}
-		for t.ctx.Err() == nil {
+		for t.ctx.Err() == nil && t.mirrors(into) {
 			refs, whole := d.take(mirrorRecordsMax)
 			if len(refs) == 0 && !whole {
 				break
 			}
 			err := t.bringUp(refs, whole, into)
-			d.done(refs, whole, err != nil && !errors.Is(err, errMoved))
+			// What was sent under an epoch that is over is sent again.
+			d.done(refs, whole, err != nil && t.mirrors(into))
 			if err != nil && !errors.Is(err, errMoved) {
-				t.warn("the mirror is behind", err)
+				t.warnOnce("the mirror is behind", err)
 				t.c.sleep(t.ctx, mirrorRetry)
 			}
 		}
 	}
+}
+
+// mirrors reports whether a system is the mirror of the other one now.
+func (t *term) mirrors(into lockcluster.System) bool {
+	m := t.c.Migration()
+	if m.Mode == lockcluster.ModeGradual {
+		return into == lockcluster.SystemLegacy
+	}
+	return m.Mode == lockcluster.ModeBlueGreen && m.Active == into.Other()
 }
 
 // bringUp copies what has changed into a mirror.

@@ -47,6 +47,16 @@ func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcl
 	if err := t.showDifferences(ctx, c, &req, &res); err != nil || req.DryRun {
 		return res, err
 	}
+	if m.Mode == lockcluster.ModeEnhanced && c.authority == lockcluster.SystemLegacy && mode != lockcluster.ModeLegacy {
+		// The records of a system that decides are never overwritten: the legacy
+		// system decides first, and then the other becomes its mirror.
+		first := *c
+		first.next.Mode, first.next.Active = lockcluster.ModeLegacy, lockcluster.SystemLegacy
+		if err := t.run(ctx, &first); err != nil {
+			return res, err
+		}
+		c.before = first.after
+	}
 	if mode == lockcluster.ModeShadow {
 		t.c.shadow.clear()
 		if err := t.noteDivergences(ctx); err != nil {

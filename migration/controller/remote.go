@@ -20,16 +20,18 @@ import (
 // What controllers ask each other. Bodies are those of the functions below;
 // an answer is one byte that says how it ended, and a body or a text.
 const (
-	methodDecide   = "decide"         // of the leader: an encoded command
-	methodDo       = "legacy.do"      // of the legacy host: a fence, an encoded command
-	methodRaise    = "legacy.raise"   // a fence
-	methodCheck    = "legacy.check"   //
-	methodGet      = "legacy.get"     // a record key
-	methodScan     = "legacy.scan"    // a prefix
-	methodView     = "legacy.view"    // the index of the view that the caller has
-	methodControl  = "control"        // of the leader: a JSON controlRequest
-	methodWindow   = "metrics.window" // of the leader: what a node has seen, as JSON
-	methodAttached = "attached"       // of any node: its legacy system, as JSON
+	methodDecide     = "decide"        // of the leader: an encoded command
+	methodDo         = "legacy.do"     // of the legacy host: a fence, an encoded command
+	methodRaise      = "legacy.raise"  // a fence
+	methodCheck      = "legacy.check"  //
+	methodGet        = "legacy.get"    // a record key
+	methodScan       = "legacy.scan"   // a prefix
+	methodDigest     = "legacy.digest" // a namespace
+	methodUnreadable = "legacy.unreadable"
+	methodView       = "legacy.view"    // the index of the view that the caller has
+	methodControl    = "control"        // of the leader: a JSON controlRequest
+	methodWindow     = "metrics.window" // of the leader: what a node has seen, as JSON
+	methodAttached   = "attached"       // of any node: its legacy system, as JSON
 )
 
 // How a call ended; sent, never renumber.
@@ -115,6 +117,19 @@ func serveLegacy(ctx context.Context, b backends.Backend, method string, body []
 		return serveScan(ctx, b, string(body))
 	case methodView:
 		return serveView(ctx, b, body)
+	case methodDigest:
+		view, err := b.View(ctx)
+		if err != nil {
+			return nil, err
+		}
+		digest, records := state.ContentDigest(view, string(body))
+		return append(binary.BigEndian.AppendUint64(nil, uint64(records)), digest...), nil //nolint:gosec // a count
+	case methodUnreadable:
+		bad, err := unreadableOf(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(bad)
 	}
 	return nil, fmt.Errorf("%w: this node does not know the call %q; it is of another version", lockcluster.ErrInvalid, method)
 }

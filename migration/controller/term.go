@@ -27,6 +27,7 @@ type term struct {
 	number uint64
 	ctx    context.Context //nolint:containedctx // the life of the leadership
 	ready  atomic.Bool     // the legacy system is fenced and compared: this node may decide
+	noting atomic.Bool     // ModeLegacy: note what changes, for the switch that begins
 
 	gate       gate
 	stripes    stripes
@@ -111,7 +112,7 @@ func (t *term) takeOver() bool {
 		err = t.align(t.ctx, &m)
 	}
 	if err != nil {
-		t.warn("this node cannot decide yet", err)
+		t.warnOnce("this node cannot decide yet", err)
 		return false
 	}
 	if m.Mode == lockcluster.ModeShadow {
@@ -212,14 +213,23 @@ func (t *term) decideLegacy(m *lockcluster.Migration, req lockcluster.Request) (
 	switch m.Mode {
 	case lockcluster.ModeShadow:
 		t.shadow(m, req, res, err)
-	case lockcluster.ModeBlueGreen:
-		if err != nil {
-			t.toEnhanced.addAll() // it may have been done
-		} else {
-			t.toEnhanced.add(changedBy(req, &res)...)
+	case lockcluster.ModeLegacy:
+		if t.noting.Load() {
+			t.note(req, &res, err)
 		}
+	case lockcluster.ModeBlueGreen:
+		t.note(req, &res, err)
 	}
 	return res, err
+}
+
+// note tells the enhanced system's mirror what the legacy system has changed.
+func (t *term) note(req lockcluster.Request, res *lockcluster.Result, err error) {
+	if err != nil {
+		t.toEnhanced.addAll() // it may have been done
+		return
+	}
+	t.toEnhanced.add(changedBy(req, res)...)
 }
 
 // askLegacy has the legacy system decide req; its end does not depend on the
@@ -257,6 +267,19 @@ func (t *term) settle(res *lockcluster.Result) {
 func (t *term) warn(msg string, err error) {
 	if t.ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 		t.c.log.Warn(msg, "err", err)
+	}
+}
+
+// warnOnce is warn for a duty that is tried again and again: the same reason is
+// told once.
+func (t *term) warnOnce(msg string, err error) {
+	text := msg + err.Error()
+	t.c.toldMu.Lock()
+	told := t.c.told == text
+	t.c.told = text
+	t.c.toldMu.Unlock()
+	if !told {
+		t.warn(msg, err)
 	}
 }
 
