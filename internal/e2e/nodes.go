@@ -210,11 +210,18 @@ func (c *Nodes) runAt(ctx context.Context, endpoints []string, args ...string) (
 }
 
 // Status asks the cluster for its status.
-func (c *Nodes) Status(ctx context.Context) (Status, error) {
+func (c *Nodes) Status(ctx context.Context) (Status, error) { return c.statusAt(ctx, c.All...) }
+
+// statusAt asks some of the nodes for the status.
+func (c *Nodes) statusAt(ctx context.Context, nodes ...*Node) (Status, error) {
 	var s Status
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, err := c.Run(ctx, "cluster", "status", "-o", "json")
+	var endpoints []string
+	for _, n := range nodes {
+		endpoints = append(endpoints, n.GRPC)
+	}
+	out, err := c.runAt(ctx, endpoints, "cluster", "status", "-o", "json")
 	if err != nil {
 		return s, err
 	}

@@ -144,6 +144,8 @@ type atlantis struct {
 	rnd  *rand.Rand
 	kept []string // keys of its own locks
 	made int
+
+	applied string // what it stored last as the apply lock
 }
 
 func (a *atlantis) run(ctx context.Context) {
@@ -214,8 +216,17 @@ func (a *atlantis) get(ctx context.Context, key string) (value string, there, ok
 
 // take is TryLock and LockCommand: GET, and SET if nobody has it.
 func (a *atlantis) take(ctx context.Context, key, value, holder string) bool {
-	if _, there, ok := a.get(ctx, key); !ok || there {
+	now, there, ok := a.get(ctx, key)
+	if there && a.mine(key, now) && a.f.before(key).seq == 0 {
+		// From a request whose answer was lost: its user clears it away.
+		a.unlock(ctx, key, holder)
 		return false
+	}
+	if !ok || there {
+		return false
+	}
+	if key == applyLock {
+		a.applied = value
 	}
 	err := a.door.Set(ctx, key, value, 0).Err()
 	if !a.ended("set "+key, err) {
@@ -227,6 +238,14 @@ func (a *atlantis) take(ctx context.Context, key, value, holder string) bool {
 	}
 	a.f.granted(key, holder)
 	return true
+}
+
+// mine reports whether a stored lock is this client's.
+func (a *atlantis) mine(key, value string) bool {
+	if key == applyLock {
+		return value == a.applied
+	}
+	return holderOf(value) == a.me()
 }
 
 // unlock is Unlock, UnlockCommand and the end of UnlockByPull: GET, then DEL.
