@@ -119,7 +119,7 @@ func comparePlaces(a, b place) int {
 // about, and reports whether p is of another kind and has changed.
 func (m *image) set(p place, e entry, texts map[string]bool) bool {
 	old, had := m.entries[p]
-	if had && (old.value == nil) == (e.value == nil) && bytes.Equal(old.value, e.value) && bytes.Equal(old.side, e.side) {
+	if had && same(old.value, e.value) && same(old.side, e.side) {
 		return false
 	}
 	if !had && e.value == nil && e.side == nil {
@@ -162,6 +162,9 @@ func (m *image) set(p place, e entry, texts map[string]bool) bool {
 	texts[text] = true
 	return false
 }
+
+// same tells nothing from no bytes.
+func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
 // reasonOf returns why a record is refused; such errors quote no value.
 func reasonOf(err error) string {

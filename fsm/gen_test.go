@@ -18,7 +18,8 @@ type gen struct {
 	sent  []command.Command // commands with an id, to be sent again
 	seqs  map[string]uint64
 	acked map[string]uint64
-	road  bool // with requests of the road between two systems
+	road  bool             // with requests of the road between two systems
+	mode  lockcluster.Mode // where most of these lead
 }
 
 var (

@@ -70,6 +70,7 @@ func newPair(pick func(int) int) *pair {
 		armed: map[state.Lease]bool{}, fresh: map[state.Lease]bool{}, answered: map[answerID]bool{},
 	}
 	p.gen.road = pick(2) == 0
+	p.gen.mode = []lockcluster.Mode{2, 3, 3, 4, 4, 4, 4, 5}[pick(8)]
 	p.fsm = fsm.New(fsm.Hooks{Leases: p.leases, Changed: p.changed, Migration: func(m lockcluster.Migration) { p.moved = &m }})
 	// The first entry writes the counters of the empty state, whatever it asks.
 	if l, err := entryLog(p.at, []command.Command{{Request: lockcluster.Checkpoint{}}}); err == nil {

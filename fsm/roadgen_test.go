@@ -19,13 +19,13 @@ func (g *gen) roadRequest() lockcluster.Request {
 		ns = one(g, genNamespaces)
 	}
 	switch n := g.pick(100); {
-	case n < 14 || m.Legacy == "":
+	case n < 4 || m.Legacy == "" || m.Mode != g.mode && n < 20:
 		return g.setMigration(m)
-	case n < 20:
+	case n < 24:
 		return lockcluster.SetConfig{Settings: []lockcluster.Setting{{Name: one(g, genSettings), Value: one(g, []string{"", "a", "b"})}}}
-	case n < 45:
+	case n < 44:
 		return g.mirror(ns, g.epoch(m.Epoch))
-	case n < 60 || m.Mode == lockcluster.ModeShadow:
+	case n < 50 || m.Mode == lockcluster.ModeShadow || m.Mode != lockcluster.ModeGradual && n < 95:
 		r := lockcluster.Shadow{Namespace: ns, Epoch: g.epoch(m.Epoch)}
 		for range g.pick(4) {
 			r.Requests = append(r.Requests, g.inner(ns))
@@ -57,9 +57,12 @@ func (g *gen) setMigration(m lockcluster.Migration) lockcluster.SetMigration {
 	if r.Next.Namespace == "" || g.chance(5) {
 		r.Next.Namespace = one(g, genNamespaces)
 	}
-	r.Next.GateClosed = g.chance(25)
+	r.Next.GateClosed = g.chance(15)
 	if g.chance(70) {
-		r.Next.Mode = lockcluster.Mode(1 + g.pick(5))
+		r.Next.Mode = g.mode
+		if g.chance(25) {
+			r.Next.Mode = lockcluster.Mode(1 + g.pick(5))
+		}
 		r.Next.Active = 0
 		if r.Next.Mode == lockcluster.ModeBlueGreen || r.Next.Mode == lockcluster.ModeGradual {
 			r.Next.Active = lockcluster.System(1 + g.pick(2))
@@ -73,17 +76,25 @@ func (g *gen) setMigration(m lockcluster.Migration) lockcluster.SetMigration {
 
 // inner returns a plain request, mostly of namespace ns alone.
 func (g *gen) inner(ns string) lockcluster.Request {
-	for range 20 {
-		var req lockcluster.Request
-		switch n := g.pick(20); {
-		case n < 16:
-			req = g.basic()
-		case n < 19:
-			req = g.txn()
-		default:
-			req = g.importRecords()
+	switch n := g.pick(20); {
+	case n < 15:
+		return g.basicIn(ns)
+	case n < 19:
+		r := lockcluster.Txn{Namespace: ns}
+		for range 1 + g.pick(3) {
+			r.Requests = append(r.Requests, g.basicIn(ns))
 		}
-		if state.Validate(lockcluster.Shadow{Namespace: ns, Requests: []lockcluster.Request{req}}) == nil || g.chance(2) {
+		return r
+	}
+	r := g.importRecords()
+	r.Namespace = ns
+	return r
+}
+
+func (g *gen) basicIn(ns string) lockcluster.Request {
+	for range 20 {
+		req := g.basic()
+		if state.Validate(lockcluster.Shadow{Namespace: ns, Requests: []lockcluster.Request{req}}) == nil || g.chance(1) {
 			return req
 		}
 	}
@@ -93,9 +104,9 @@ func (g *gen) inner(ns string) lockcluster.Request {
 // copied returns what every record of the other system has.
 func (g *gen) copied() (lockcluster.Token, uint64, lockcluster.Home) {
 	token := g.model.LastToken()
-	token.Counter += uint64(g.pick(5))
+	token.Counter += 1 + uint64(g.pick(5))
 	if g.chance(30) {
-		token = lockcluster.Token{Epoch: 1, Counter: uint64(g.pick(30))} // 0: not valid
+		token = lockcluster.Token{Epoch: 1, Counter: uint64(g.pick(30))} // 0 is not valid
 	}
 	if g.chance(3) {
 		token.Epoch++
@@ -121,6 +132,7 @@ func (g *gen) mirror(ns string, epoch uint64) lockcluster.Mirror {
 	}
 	for range g.pick(3) {
 		a := g.acquire(ns)
+		a.Priority = max(a.Priority%5, 1)
 		l := lockcluster.Lock{
 			Key: a.Key, Kind: lockcluster.KindHeld, Owner: a.Owner, User: a.User, Priority: a.Priority, TTL: a.TTL, AcquiredAt: genInstant, Value: a.Value,
 		}

@@ -1,11 +1,17 @@
 // Package migration is the road between Atlantis's own lock storage and the
-// cluster. Its first half is the import.
+// cluster: import, export, following a running Atlantis, and checks.
 //
-// [ImportBolt] takes over an atlantis.db, also while Atlantis has it open and
-// writes to it: [CopyBolt] makes a consistent copy without a lock on the
+// In: [ImportBolt] takes over an atlantis.db, also while Atlantis has it open
+// and writes to it: [CopyBolt] makes a consistent copy without a lock on the
 // source and without ever writing to it, [ReadBolt] checks and reads the copy,
 // [BuildPlan] decides what each record is, and [Importer] sends the plan to
-// the cluster.
+// the cluster. [ImportRedis] does the same for a Redis. A [Follower] reads a
+// source again and again and hands on what has changed.
+//
+// Out: [ExportBolt] writes what a cluster holds to a new atlantis.db.
+//
+// [Validate] says what is wrong with stored records, [Repair] puts right what
+// can be.
 //
 // For the time that both systems are in use, [Compare] says how two answers
 // differ, and a [MismatchLog] remembers that; package migration/report draws it.
@@ -20,6 +26,6 @@
 //     reasons.
 //
 // Importing is for one goroutine at a time; a MismatchLog is for any number.
-// Nothing here keeps goroutines.
+// Only a [Follower] has goroutines, which end with its Run.
 // DESIGN.md says why the copy is consistent.
 package migration

@@ -21,6 +21,34 @@ func ParseSource(from string) (scheme, path string, err error) {
 	return scheme, path, nil
 }
 
+// Origin is what --from names: a BoltDB file or a Redis.
+type Origin struct {
+	File  string // of a BoltDB file, else empty
+	Redis *RedisURL
+}
+
+// ParseOrigin reads what --from names: "boltdb:FILE" or the URL of a Redis. Its
+// errors quote nothing, because a URL may hold a password.
+func ParseOrigin(from string) (Origin, error) {
+	if IsRedisURL(from) {
+		u, err := ParseRedisURL(from)
+		return Origin{Redis: u}, err
+	}
+	_, file, err := ParseSource(from)
+	if err != nil {
+		return Origin{}, fmt.Errorf("%w: a source is written boltdb:FILE, redis://HOST, redis+cluster://HOST,HOST or redis+sentinel://HOST/MASTER", lockcluster.ErrInvalid)
+	}
+	return Origin{File: file}, nil
+}
+
+// String names the origin, without credentials.
+func (o Origin) String() string {
+	if o.Redis != nil {
+		return o.Redis.String()
+	}
+	return SourceBolt + ":" + o.File
+}
+
 // BoltImport says what to import from a BoltDB file, and how.
 type BoltImport struct {
 	File string
@@ -49,16 +77,9 @@ func ImportBolt(ctx context.Context, cluster Doer, o BoltImport) (*Report, error
 	if err != nil {
 		return nil, err
 	}
-	var r *Report
-	if o.DryRun {
-		r = plan.DryRun()
-	} else {
-		if o.QuarantineDir != "" {
-			if err := plan.WriteQuarantine(o.QuarantineDir); err != nil {
-				return nil, err
-			}
-		}
-		r, err = Importer{Cluster: cluster, Progress: o.Progress}.Import(ctx, plan)
+	r, err := plan.carryOut(ctx, cluster, o.DryRun, o.QuarantineDir, o.Progress)
+	if r == nil {
+		return nil, err
 	}
 	r.Source = SourceBolt + ":" + o.File
 	r.SourceSHA256, r.SourceTxid = c.SHA256, c.Txid
@@ -87,4 +108,29 @@ func planBolt(ctx context.Context, o BoltImport) (*Plan, *Copy, error) {
 	}
 	plan, err := BuildPlan(src, o.PlanOptions)
 	return plan, c, err
+}
+
+// ReadOrigin reads everything that a legacy system stores. others counts the
+// keys of a Redis that are not Atlantis's.
+func ReadOrigin(ctx context.Context, from Origin) (src *Source, others int, err error) {
+	if from.Redis != nil {
+		r, err := openRedis(ctx, from.Redis)
+		if err != nil {
+			return nil, 0, err
+		}
+		content, err := r.read(ctx)
+		if err := errors.Join(err, r.close()); err != nil {
+			return nil, 0, fmt.Errorf("%s: %w", from.Redis, err)
+		}
+		return content.Source, content.OtherKeys, nil
+	}
+	c, err := CopyBolt(ctx, from.File, "")
+	if err != nil {
+		return nil, 0, err
+	}
+	src, err = ReadBolt(c)
+	if err := errors.Join(err, c.Close()); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", from.File, err)
+	}
+	return src, 0, nil
 }

@@ -30,10 +30,16 @@ type Report struct {
 	Notes       []Note        `json:"notes"`
 	// IgnoredBuckets are those of the source that are not Atlantis's.
 	IgnoredBuckets []string `json:"ignored_buckets"`
+	// OtherKeys counts the keys of a Redis that are not Atlantis's.
+	OtherKeys int `json:"other_keys,omitempty"`
 
 	// QuarantineDir is where the bytes of what was not imported are, if they are
 	// kept. The caller of the import sets it.
 	QuarantineDir string `json:"quarantine_dir,omitempty"`
+
+	// Backup is the file with the cluster's state before the import, if one was
+	// asked for. The caller of the import sets it.
+	Backup string `json:"backup,omitempty"`
 
 	// Digest is a hash over what the cluster now has from the source:
 	// identity, pull request and value of every record. It depends on neither
@@ -125,13 +131,16 @@ func (r *Report) NoteServed(hadLocks bool) {
 }
 
 // finish computes the digest.
-func (r *Report) finish() {
-	slices.SortFunc(r.digests, func(a, b [sha256.Size]byte) int { return slices.Compare(a[:], b[:]) })
+func (r *Report) finish() { r.Digest = digestSum(r.digests) }
+
+// digestSum returns the digest of records with these digests, in any order.
+func digestSum(digests [][sha256.Size]byte) string {
+	slices.SortFunc(digests, func(a, b [sha256.Size]byte) int { return slices.Compare(a[:], b[:]) })
 	h := sha256.New()
-	for _, d := range r.digests {
+	for _, d := range digests {
 		_, _ = h.Write(d[:]) // a hash's Write never fails
 	}
-	r.Digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
 // digestOf returns the hash of one record's bucket, identity, pull request and

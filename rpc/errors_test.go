@@ -140,12 +140,12 @@ func TestTransportErrors(t *testing.T) {
 // Statuses, kinds, priorities, spaces and put conditions have the same numbers
 // and names in the API as in the vocabulary.
 func TestEnumsAgree(t *testing.T) {
-	for s := lockcluster.StatusGranted; s <= lockcluster.StatusForgotten; s++ {
+	for s := lockcluster.StatusGranted; s <= lockcluster.StatusNotActive; s++ {
 		if got, want := pb.Status(s).String(), "STATUS_"+upper(s.String()); got != want {
 			t.Errorf("status %d: %s, want %s", s, got, want)
 		}
 	}
-	if next := lockcluster.StatusForgotten + 1; len(pb.Status_name) != int(next) {
+	if next := lockcluster.StatusNotActive + 1; len(pb.Status_name) != int(next) {
 		t.Errorf("the API has %d statuses, want %d", len(pb.Status_name), next)
 	}
 	for p := lockcluster.PriorityLow; p <= lockcluster.PriorityCritical; p++ {

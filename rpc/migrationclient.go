@@ -77,6 +77,10 @@ func (c *Client) Settings(ctx context.Context) (map[string]string, error) {
 }
 
 // SetSettings changes replicated settings, all or none. Errors as [Client.Switch].
-func (c *Client) SetSettings(ctx context.Context, settings map[string]string, reason string) error {
-	return c.change(ctx, pb.MigrationService_SetSettings_FullMethodName, &pb.SetSettingsRequest{Settings: settings, Reason: reason}, &pb.SetSettingsResponse{})
+func (c *Client) SetSettings(ctx context.Context, settings map[string]string, reason string) (lockcluster.SettingsResult, error) {
+	out := &pb.SetSettingsResponse{}
+	err := c.change(ctx, pb.MigrationService_SetSettings_FullMethodName, &pb.SetSettingsRequest{Settings: settings, Reason: reason}, out)
+	return lockcluster.SettingsResult{
+		Changes: out.GetChanges(), Index: out.GetIndex(), Epoch: out.GetEpoch(), Mode: out.GetMode(), Active: out.GetActiveSystem(), Why: out.GetWhy(),
+	}, err
 }

@@ -79,5 +79,8 @@ func (s *migrationService) SetSettings(ctx context.Context, r *pb.SetSettingsReq
 	if s.migration == nil {
 		return nil, ErrUnimplemented
 	}
-	return &pb.SetSettingsResponse{}, s.migration.SetSettings(ctx, r.GetSettings(), r.GetReason())
+	res, err := s.migration.SetSettings(ctx, r.GetSettings(), r.GetReason())
+	return &pb.SetSettingsResponse{
+		Changes: res.Changes, Index: res.Index, Epoch: res.Epoch, Mode: res.Mode, ActiveSystem: res.Active, Why: res.Why,
+	}, err
 }

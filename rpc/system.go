@@ -97,7 +97,7 @@ type Migration interface {
 	Compare(ctx context.Context) ([]byte, error)
 	ClearMismatches(ctx context.Context) error
 	Settings(ctx context.Context) (map[string]string, error)
-	SetSettings(ctx context.Context, settings map[string]string, reason string) error
+	SetSettings(ctx context.Context, settings map[string]string, reason string) (lockcluster.SettingsResult, error)
 }
 
 // Intents knows which Redis client is about to take which lock; the leader's

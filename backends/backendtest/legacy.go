@@ -20,13 +20,6 @@ func (s *suite) reopen() {
 	}
 }
 
-// needLegacy skips claims about legacy systems.
-func (s *suite) needLegacy() {
-	if !s.legacy() {
-		s.Skip("a claim about legacy systems")
-	}
-}
-
 // fill stores one of everything.
 func (s *suite) fill() {
 	s.want(lockcluster.StatusGranted, s.acquire(s.key("org/app", "a", "default", ""), 1))
@@ -46,7 +39,6 @@ func (s *suite) fill() {
 // What was stored is the same after the store was opened again: tokens,
 // revisions, owners and values; and later tokens are greater still.
 func reopens(s *suite) {
-	s.needLegacy()
 	s.fill()
 	before := s.digest()
 	gone := s.key("org/app", "gone", "default", "")
@@ -73,7 +65,6 @@ func reopens(s *suite) {
 // The store has exactly the bytes that Atlantis stored; a lock without any has
 // a value that an Atlantis can read.
 func rawValues(s *suite) {
-	s.needLegacy()
 	s.fill()
 	k := s.key("org/app", "a", "default", "net")
 	if raw := s.Raw(s, lockcluster.SpaceLock, k.Text()); !bytes.Equal(raw, value(k, host, 2)) {
@@ -98,7 +89,6 @@ func rawValues(s *suite) {
 // Mirrored records are verbatim, tokens, revisions and leases too, and what is
 // mirrored again is replaced.
 func mirror(s *suite) {
-	s.needLegacy()
 	s.fill()
 	k := s.key("org/m", "a", "default", "")
 	lock := lockcluster.Lock{
@@ -156,7 +146,6 @@ func mirror(s *suite) {
 // A routed request is decided only where its record is at home, and a new
 // record is at home where it was made.
 func routed(s *suite) {
-	s.needLegacy()
 	k := s.key("org/app", "a", "default", "")
 	route := func(home lockcluster.System, req lockcluster.Request) lockcluster.Routed {
 		return lockcluster.Routed{Epoch: 3, GradualEpoch: 3, Base: lockcluster.SystemLegacy, Home: home, Request: req}
@@ -180,7 +169,6 @@ func routed(s *suite) {
 // A lower fence is refused, by the backend that raised it, by another one, and
 // after the store was opened again.
 func fences(s *suite) {
-	s.needLegacy()
 	k := s.key("org/app", "a", "default", "")
 	low := s.Fence
 	high := backends.Fence{Term: low.Term + 1, Epoch: 0}
@@ -228,7 +216,6 @@ func fences(s *suite) {
 
 // Atlantis's formats have no place for a TTL.
 func noTTL(s *suite) {
-	s.needLegacy()
 	s.want(lockcluster.StatusInvalid, lockcluster.Acquire{Key: s.key("org/app", "a", "default", ""), Owner: lockcluster.Owner{ID: "x"}, TTL: time.Minute})
 	s.want(lockcluster.StatusInvalid, lockcluster.PutDocument{Namespace: s.Namespace, Key: "d", TTL: time.Minute})
 	s.want(lockcluster.StatusInvalid, lockcluster.SetTTL{Namespace: s.Namespace, Key: "d", TTL: time.Minute})
@@ -257,7 +244,6 @@ func (s *suite) bad() []string {
 // What cannot be read, or contradicts another record, is listed and left alone,
 // and is nobody's to take; everything else works.
 func unreadable(s *suite) {
-	s.needLegacy()
 	broken, twice := s.key("org/app", "broken", "default", ""), s.key("org/app", "twice", "default", "")
 	foreign := s.key("org/app", "foreign", "default", "")
 	s.PutRaw(s, lockcluster.SpaceLock, broken.Text(), []byte(`{"CANARY`))
@@ -305,7 +291,6 @@ func unreadable(s *suite) {
 // A lock under the key of an old Atlantis is the lock of its value, and the old
 // key goes when it is released.
 func oldKeys(s *suite) {
-	s.needLegacy()
 	plain, nested := s.key("org/app", "dir", "default", ""), s.key("grp/sub/repo", "a/b", "default", "")
 	named, both := s.key("org/app", "dir", "default", "net"), s.key("org/app", "both", "default", "")
 	for i, k := range []lockcluster.Key{plain, nested, both} {
@@ -335,7 +320,6 @@ func oldKeys(s *suite) {
 // What an Atlantis has written to the store meanwhile counts: a lock it took is
 // held, one it freed is free, and one that changed hands has a new token.
 func otherWriter(s *suite) {
-	s.needLegacy()
 	k, l := s.key("org/app", "a", "default", ""), s.key("org/app", "b", "default", "")
 	first := s.want(lockcluster.StatusGranted, s.acquire(k, 1))
 	s.want(lockcluster.StatusStored, s.put("doc", "ours", lockcluster.PutAlways))

@@ -38,17 +38,33 @@ func (h *Harness) legacy() bool { return h.Raw != nil }
 
 // Run holds the systems that open makes against every claim.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
-	claims := []struct {
+	type claim struct {
 		name  string
 		holds func(s *suite)
-	}{
+	}
+	claims := []claim{
 		{"Grant", grant}, {"Guards", guards}, {"ByPull", byPull}, {"Hosts", hosts}, {"Commands", commands}, {"Documents", documents},
-		{"Txn", txn}, {"List", list}, {"Import", imports}, {"Names", names}, {"Tokens", tokens}, {"Race", race},
-		{"OwnerID", ownerID}, {"Mirror", mirror}, {"Routed", routed}, {"Fence", fences}, {"Reopen", reopens}, {"RawValues", rawValues}, {"NoTTL", noTTL},
+		{"Txn", txn}, {"List", list}, {"Import", imports}, {"Names", names}, {"Tokens", tokens}, {"Race", race}, {"OwnerID", ownerID},
+	}
+	ofLegacy := []claim{
+		{"Mirror", mirror}, {"Routed", routed}, {"Fence", fences}, {"Reopen", reopens}, {"RawValues", rawValues}, {"NoTTL", noTTL},
 		{"Unreadable", unreadable}, {"OldKeys", oldKeys}, {"OtherWriter", otherWriter},
 	}
+	legacy := true
+	run := func(c claim) {
+		t.Run(c.name, func(t *testing.T) {
+			s := &suite{T: t, Harness: open(t), ctx: t.Context()}
+			legacy = s.legacy()
+			c.holds(s)
+		})
+	}
 	for _, c := range claims {
-		t.Run(c.name, func(t *testing.T) { c.holds(&suite{T: t, Harness: open(t), ctx: t.Context()}) })
+		run(c)
+	}
+	for _, c := range ofLegacy {
+		if legacy {
+			run(c)
+		}
 	}
 }
 

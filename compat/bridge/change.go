@@ -27,15 +27,9 @@ func Change(site Site, current map[string]string, name, value string) (map[strin
 // system that decides now. Where that is not one system, who shall decide has
 // to be said in the same call: nothing moves that nobody asked to move.
 func Changes(site Site, current map[string]string, assignments []Assignment) (map[string]string, error) {
-	changes := map[string]string{}
-	var problems Problems
-	for _, a := range assignments {
-		if p := assign(changes, a); p != nil {
-			problems = append(problems, p)
-		}
-	}
-	if len(problems) > 0 {
-		return nil, problems
+	changes, err := Normalize(assignments)
+	if err != nil {
+		return nil, err
 	}
 	before, _ := FromSettings(current)
 	if p := follow(before, changes, site); p != nil {
@@ -51,6 +45,19 @@ func Changes(site Site, current map[string]string, assignments []Assignment) (ma
 		return nil, err
 	}
 	return changes, nil
+}
+
+// Normalize returns assignments by canonical name and in normal form, judged
+// each by itself. Errors are [Problems].
+func Normalize(assignments []Assignment) (map[string]string, error) {
+	changes := map[string]string{}
+	var problems Problems
+	for _, a := range assignments {
+		if p := assign(changes, a); p != nil {
+			problems = append(problems, p)
+		}
+	}
+	return changes, problems.asError()
 }
 
 // assign adds one assignment to changes.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -32,7 +33,8 @@ func Load(text []byte, file string) (Values, error) {
 	case errors.Is(err, io.EOF):
 		return v, nil
 	case err != nil:
-		return fail(1, "the file is not YAML: %v", err)
+		line, text := yamlError(err)
+		return fail(line, "the file is not YAML: %s", text)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return fail(1, "only one YAML document is allowed")
@@ -49,6 +51,18 @@ func Load(text []byte, file string) (Values, error) {
 	return v, r.problems.asError()
 }
 
+// yamlError takes the line out of a parser's "yaml: line 3: ...".
+func yamlError(err error) (line int, text string) {
+	text = strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		number, after, _ := strings.Cut(rest, ": ")
+		if n, err := strconv.Atoi(number); err == nil {
+			return n, after
+		}
+	}
+	return 1, text
+}
+
 // Owns reports whether a key at the top of a YAML file is of the settings here.
 func Owns(key string) bool {
 	key = canonical(key)
@@ -56,12 +70,16 @@ func Owns(key string) bool {
 }
 
 // LoadKey reads one key at the top of a YAML file that [Owns] has accepted, and
-// adds to v. Errors are [Problems].
-func (v Values) LoadKey(file string, key, value *yaml.Node) error {
+// adds to v.
+func (v Values) LoadKey(file string, key, value *yaml.Node) Problems {
 	r := reader{file: file, values: v}
 	r.key("", key, value)
-	return r.problems.asError()
+	return r.problems
 }
+
+// Blocks returns the keys at the top of a YAML file that hold settings, for
+// suggestions.
+func Blocks() []string { return []string{"locks", "enhanced-locking", flagsSection} }
 
 // isSection reports whether settings stand below a full name.
 func isSection(name string) bool {

@@ -133,6 +133,7 @@ func TestLoadRefused(t *testing.T) {
 		{"number for a name", "7: 3", []string{"f.yaml:1: want the name of a setting, got int 7"}},
 		{"list", "- a", []string{"f.yaml:1: want keys with values, got a list"}},
 		{"no YAML", "a: [", []string{"f.yaml:1: the file is not YAML"}},
+		{"no YAML further down", "locks:\n  retries: 3\n bad", []string{"f.yaml:2: the file is not YAML: did not find expected key"}},
 		{"two documents", "locks: {}\n---\nlocks: {}", []string{"f.yaml:1: only one YAML document"}},
 		{"too long", strings.Repeat("# a comment\n", fileSizeMax/12+1), []string{"longer than"}},
 		{"several", "locks:\n  timeout: 1\n  retries: x\nfoo: bar", []string{"f.yaml:2: locks.timeout", "f.yaml:3: locks.retries", "f.yaml:4: foo"}},
@@ -182,6 +183,9 @@ func TestFromEnv(t *testing.T) {
 		if _, err := FromEnv([]string{entry}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", entry, err, want)
 		}
+	}
+	if _, err := FromEnv([]string{"ATLANTIS_ENHANCED_LOCKING_REDIS_PASSWORD=s3cret"}); err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("a password: got %v", err)
 	}
 	_, err = FromEnv([]string{"ATLANTIS_FEATURE_METRICSCOLLECTION=true", "ATLANTIS_ENHANCED_LOCKING_METRICS=false"})
 	if err == nil || !strings.Contains(err.Error(), "ATLANTIS_FEATURE_METRICSCOLLECTION") || !strings.Contains(err.Error(), "ATLANTIS_ENHANCED_LOCKING_METRICS") {

@@ -150,6 +150,8 @@ func TestChanges(t *testing.T) {
 		{"", "mode=shadow", alone, "", "needs a legacy system"},
 		{"mode=shadow", "percent=10", bolted, "", "the mode is shadow"},
 		{"mode=shadow", "mode=gradual percent=10", bolted, "mode=gradual percent=10", ""},
+		{"mode=shadow", "mode=gradual", bolted, "mode=gradual", ""},
+		{"validation=true", "mode=gradual percent=1", bolted, "mode=gradual percent=1 validation=", ""},
 		{"mode=gradual percent=10", "percent=50", bolted, "percent=50", ""},
 		{"mode=gradual percent=50", "percent=0", bolted, "percent=0", ""},
 		{"mode=gradual percent=50", "mode=gradual", bolted, "mode=gradual", ""},

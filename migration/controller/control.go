@@ -3,9 +3,11 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/compat/bridge"
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
@@ -24,16 +26,19 @@ type controlRequest struct {
 }
 
 type controlReply struct {
-	Switch  *lockcluster.SwitchResult `json:"switch,omitempty"`
-	Mode    *lockcluster.ModeResult   `json:"mode,omitempty"`
-	Status  *Status                   `json:"status,omitempty"`
-	Compare *Comparison               `json:"compare,omitempty"`
+	Switch   *lockcluster.SwitchResult   `json:"switch,omitempty"`
+	Mode     *lockcluster.ModeResult     `json:"mode,omitempty"`
+	Status   *Status                     `json:"status,omitempty"`
+	Compare  *Comparison                 `json:"compare,omitempty"`
+	Settings *lockcluster.SettingsResult `json:"settings,omitempty"`
 }
 
 type attachRequest struct {
 	Kind      string `json:"kind"`
 	Host      string `json:"host"`
 	Namespace string `json:"namespace"`
+	// Settings are what a new cluster starts with.
+	Settings map[string]string `json:"settings,omitempty"`
 }
 
 // Switch makes a system the one that decides, everywhere at once.
@@ -87,29 +92,52 @@ func (t *term) control(ctx context.Context, in controlRequest) (out controlReply
 		res, err := t.setMode(ctx, *in.Mode)
 		return controlReply{Mode: &res}, err
 	case in.Config != nil:
-		return out, t.setSettings(ctx, *in.Config)
+		res, err := t.setSettings(ctx, *in.Config)
+		return controlReply{Settings: &res}, err
 	}
 	return out, fmt.Errorf("%w: an empty control request", lockcluster.ErrInvalid)
 }
 
-// attach begins an empty cluster in ModeLegacy.
+// attach begins an empty cluster in ModeLegacy, and with the settings that its
+// founder was given.
 func (t *term) attach(ctx context.Context, a *attachRequest) error {
 	m := t.c.Migration()
-	if m.Mode != lockcluster.ModeEnhanced {
+	if a.Kind != "" && m.Mode == lockcluster.ModeEnhanced && m.Legacy == "" {
+		next := lockcluster.Migration{
+			Mode: lockcluster.ModeLegacy, Active: lockcluster.SystemLegacy, Legacy: a.Kind, LegacyHost: a.Host, Namespace: a.Namespace,
+			Reason: "a node was configured with a legacy system",
+		}
+		m, err := t.propose(ctx, lockcluster.SetMigration{ExpectedEpoch: m.Epoch, IfEmpty: true, Next: next})
+		if err != nil {
+			return err
+		}
+		t.c.log.Info("the legacy system was attached", "kind", a.Kind, "host", a.Host, "namespace", a.Namespace, "epoch", m.Epoch)
+		t.ready.Store(false)
+		if err := t.align(ctx, &m); err != nil {
+			t.wg.Go(t.realignAfter)
+			return err
+		}
+		t.ready.Store(true)
+	}
+	return t.found(ctx, a)
+}
+
+// found stores the settings that a new cluster starts with, once.
+func (t *term) found(ctx context.Context, a *attachRequest) error {
+	founded := ""
+	t.c.node.StaleRead(func(r state.Reader, _ uint64) { founded = state.GetSetting(r, settingFounded) })
+	if founded != "" || len(a.Settings) == 0 {
 		return nil
 	}
-	next := lockcluster.Migration{
-		Mode: lockcluster.ModeLegacy, Active: lockcluster.SystemLegacy, Legacy: a.Kind, LegacyHost: a.Host, Namespace: a.Namespace,
-		Reason: "a node was configured with a legacy system",
+	settings := maps.Clone(a.Settings)
+	m := t.c.Migration()
+	if m.Legacy != "" {
+		if err := t.follow(ctx, &m, settings, bridge.Site{Legacy: m.Legacy}, "the settings that the cluster was started with"); err != nil {
+			return err
+		}
 	}
-	m, err := t.propose(ctx, lockcluster.SetMigration{ExpectedEpoch: m.Epoch, IfEmpty: true, Next: next})
-	if err != nil {
-		return err
-	}
-	t.ready.Store(false)
-	t.wg.Go(t.realignAfter)
-	t.c.log.Info("the legacy system was attached", "kind", a.Kind, "host", a.Host, "namespace", a.Namespace, "epoch", m.Epoch)
-	return nil
+	settings[settingFounded] = "true"
+	return t.store(ctx, settings)
 }
 
 // switchTo is the cutover.

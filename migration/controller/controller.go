@@ -75,9 +75,11 @@ type Config struct {
 	Node     Node
 	Calls    Calls
 	Attached *Attached // nil: none on this node
-	Observer Observer  // this node's metrics; nil: nobody is told
-	Window   Observer  // on the leader, what happens on all nodes; nil: nobody is told
-	Metrics  Metrics   // nil: nobody is told
+	// Settings are the replicated settings that a new cluster starts with.
+	Settings map[string]string
+	Observer Observer // this node's metrics; nil: nobody is told
+	Window   Observer // on the leader, what happens on all nodes; nil: nobody is told
+	Metrics  Metrics  // nil: nobody is told
 	// Health returns, as JSON, the figures that go with a status; may be nil.
 	Health func() json.RawMessage
 	Settle func(namespace string, space lockcluster.Space, key string) // told of what the legacy system grants

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
@@ -26,7 +27,12 @@ const (
 // settingDivergences is not for people: it hands the number of divergences that
 // nobody has explained over to the next leader, so that a failover does not
 // open the way to a switch.
-const settingDivergences = "internal.divergences"
+const (
+	settingDivergences = internalPrefix + "divergences"
+	// settingFounded says that the founder's settings have been taken over.
+	settingFounded = internalPrefix + "founded"
+	internalPrefix = "internal."
+)
 
 // SettingsRequest changes replicated settings, all or none.
 type SettingsRequest struct {
@@ -43,7 +49,7 @@ func (c *Controller) Settings(ctx context.Context) (settings map[string]string, 
 func settingsOf(r state.Reader) map[string]string {
 	out := map[string]string{}
 	for _, s := range state.Settings(r) {
-		if s.Name != settingDivergences {
+		if !strings.HasPrefix(s.Name, internalPrefix) {
 			out[s.Name] = s.Value
 		}
 	}
@@ -67,9 +73,12 @@ func (t *term) noteDivergences(ctx context.Context) error {
 // SetSettings changes replicated settings, live on every node. Those that ask
 // for another mode or active system are a change of the migration state, with
 // all that belongs to it.
-func (c *Controller) SetSettings(ctx context.Context, req SettingsRequest) error {
-	_, err := c.control(ctx, controlRequest{Config: &req})
-	return err
+func (c *Controller) SetSettings(ctx context.Context, req SettingsRequest) (lockcluster.SettingsResult, error) {
+	out, err := c.control(ctx, controlRequest{Config: &req})
+	if err != nil || out.Settings == nil {
+		return lockcluster.SettingsResult{}, err
+	}
+	return *out.Settings, nil
 }
 
 func (t *term) settings() (settings map[string]string) {
@@ -77,13 +86,13 @@ func (t *term) settings() (settings map[string]string) {
 	return settings
 }
 
-func (t *term) setSettings(ctx context.Context, req SettingsRequest) error {
+func (t *term) setSettings(ctx context.Context, req SettingsRequest) (res lockcluster.SettingsResult, err error) {
 	m := t.c.Migration()
 	current := t.settings()
 	site := bridge.Site{Legacy: m.Legacy}
 	changes, err := bridge.Changes(site, current, req.Assignments)
 	if err != nil {
-		return fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
+		return res, fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
 	}
 	merged := maps.Clone(current)
 	for name, value := range changes {
@@ -94,9 +103,18 @@ func (t *term) setSettings(ctx context.Context, req SettingsRequest) error {
 		}
 	}
 	if err := t.follow(ctx, &m, merged, site, req.Reason); err != nil {
-		return err
+		return res, err
 	}
-	return t.store(ctx, changes)
+	if err := t.store(ctx, changes); err != nil {
+		return res, err
+	}
+	m = t.c.Migration()
+	res = lockcluster.SettingsResult{Changes: changes, Epoch: m.Epoch, Mode: m.Mode.String(), Active: m.Decides(m.Namespace).String(), Why: []string{}}
+	t.c.node.StaleRead(func(_ state.Reader, index uint64) { res.Index = index })
+	if plan, err := bridge.Effective(merged, site); err == nil {
+		res.Why = append(res.Why, plan.Why...)
+	}
+	return res, nil
 }
 
 // follow changes the migration state to what settings ask for.

@@ -50,7 +50,7 @@ func (c *Controller) setTerm(t *term) {
 
 // watch serves as leader whenever the node is one.
 func (c *Controller) watch() {
-	if c.cfg.Attached != nil {
+	if c.cfg.Attached != nil || len(c.cfg.Settings) > 0 {
 		c.wg.Go(c.attach)
 	}
 	for {
@@ -274,27 +274,29 @@ func (c *Controller) sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// attach makes a new, empty cluster begin with the legacy system of this node.
-// A cluster that holds locks is never changed by a configuration: that takes
-// an administrator (cluster mode).
+// attach makes a new, empty cluster begin with the legacy system and the
+// settings of this node. A cluster that holds locks is never changed by a
+// configuration: that takes an administrator (cluster mode).
 func (c *Controller) attach() {
+	req := attachRequest{Settings: c.cfg.Settings}
+	if c.cfg.Attached != nil {
+		req.Kind, req.Host, req.Namespace = c.cfg.Attached.Kind, c.attachedHost(), c.cfg.Attached.Namespace
+	}
+	told := false
 	for {
-		m := c.Migration()
-		if m.Mode != lockcluster.ModeEnhanced || m.Legacy != "" {
-			return
-		}
 		ctx, cancel := context.WithTimeout(c.ctx, c.cfg.RequestTimeout)
-		_, err := c.control(ctx, controlRequest{Attach: &attachRequest{
-			Kind: c.cfg.Attached.Kind, Host: c.attachedHost(), Namespace: c.cfg.Attached.Namespace,
-		}})
+		_, err := c.control(ctx, controlRequest{Attach: &req})
 		cancel()
 		switch {
 		case err == nil:
 			return
 		case errors.Is(err, ErrRefused):
-			c.log.Warn("a legacy system is configured but the cluster has locks of its own already; it stays unattached",
+			c.log.Warn("what this node was configured with was not taken over: the cluster has locks of its own, or is further on",
 				"advice", "lockcluster cluster mode legacy|blue-green --authority legacy|enhanced", "err", err)
 			return
+		case !told && !errors.Is(err, lockcluster.ErrNoLeader):
+			c.log.Warn("the legacy system is not attached yet", "err", err)
+			told = true
 		}
 		if !c.sleep(c.ctx, dutyPause) {
 			return

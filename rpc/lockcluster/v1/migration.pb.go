@@ -876,7 +876,16 @@ func (x *SetSettingsRequest) GetReason() string {
 }
 
 type SetSettingsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was set, by canonical name; an empty value is back to the default.
+	Changes map[string]string `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Index   uint64            `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// The migration state after it.
+	Epoch        uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Mode         string `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	ActiveSystem string `protobuf:"bytes,5,opt,name=active_system,json=activeSystem,proto3" json:"active_system,omitempty"`
+	// Why, for people.
+	Why           []string `protobuf:"bytes,6,rep,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -909,6 +918,48 @@ func (x *SetSettingsResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use SetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*SetSettingsResponse) Descriptor() ([]byte, []int) {
 	return file_rpc_lockcluster_v1_migration_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SetSettingsResponse) GetChanges() map[string]string {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *SetSettingsResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SetSettingsResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SetSettingsResponse) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *SetSettingsResponse) GetActiveSystem() string {
+	if x != nil {
+		return x.ActiveSystem
+	}
+	return ""
+}
+
+func (x *SetSettingsResponse) GetWhy() []string {
+	if x != nil {
+		return x.Why
+	}
+	return nil
 }
 
 var File_rpc_lockcluster_v1_migration_proto protoreflect.FileDescriptor
@@ -991,8 +1042,17 @@ const file_rpc_lockcluster_v1_migration_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x1a;\n" +
 	"\rSettingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x15\n" +
-	"\x13SetSettingsResponse2\xe2\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x02\n" +
+	"\x13SetSettingsResponse\x12J\n" +
+	"\achanges\x18\x01 \x03(\v20.lockcluster.v1.SetSettingsResponse.ChangesEntryR\achanges\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\tR\x04mode\x12#\n" +
+	"\ractive_system\x18\x05 \x01(\tR\factiveSystem\x12\x10\n" +
+	"\x03why\x18\x06 \x03(\tR\x03why\x1a:\n" +
+	"\fChangesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xe2\x04\n" +
 	"\x10MigrationService\x12G\n" +
 	"\x06Switch\x12\x1d.lockcluster.v1.SwitchRequest\x1a\x1e.lockcluster.v1.SwitchResponse\x12J\n" +
 	"\aSetMode\x12\x1e.lockcluster.v1.SetModeRequest\x1a\x1f.lockcluster.v1.SetModeResponse\x12Y\n" +
@@ -1014,7 +1074,7 @@ func file_rpc_lockcluster_v1_migration_proto_rawDescGZIP() []byte {
 	return file_rpc_lockcluster_v1_migration_proto_rawDescData
 }
 
-var file_rpc_lockcluster_v1_migration_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_rpc_lockcluster_v1_migration_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_rpc_lockcluster_v1_migration_proto_goTypes = []any{
 	(*SwitchRequest)(nil),           // 0: lockcluster.v1.SwitchRequest
 	(*SwitchResponse)(nil),          // 1: lockcluster.v1.SwitchResponse
@@ -1033,33 +1093,35 @@ var file_rpc_lockcluster_v1_migration_proto_goTypes = []any{
 	(*SetSettingsResponse)(nil),     // 14: lockcluster.v1.SetSettingsResponse
 	nil,                             // 15: lockcluster.v1.GetSettingsResponse.SettingsEntry
 	nil,                             // 16: lockcluster.v1.SetSettingsRequest.SettingsEntry
-	(*durationpb.Duration)(nil),     // 17: google.protobuf.Duration
+	nil,                             // 17: lockcluster.v1.SetSettingsResponse.ChangesEntry
+	(*durationpb.Duration)(nil),     // 18: google.protobuf.Duration
 }
 var file_rpc_lockcluster_v1_migration_proto_depIdxs = []int32{
-	17, // 0: lockcluster.v1.SwitchRequest.timeout:type_name -> google.protobuf.Duration
+	18, // 0: lockcluster.v1.SwitchRequest.timeout:type_name -> google.protobuf.Duration
 	2,  // 1: lockcluster.v1.SetModeRequest.canary:type_name -> lockcluster.v1.CanaryRule
-	17, // 2: lockcluster.v1.SetModeRequest.timeout:type_name -> google.protobuf.Duration
+	18, // 2: lockcluster.v1.SetModeRequest.timeout:type_name -> google.protobuf.Duration
 	15, // 3: lockcluster.v1.GetSettingsResponse.settings:type_name -> lockcluster.v1.GetSettingsResponse.SettingsEntry
 	16, // 4: lockcluster.v1.SetSettingsRequest.settings:type_name -> lockcluster.v1.SetSettingsRequest.SettingsEntry
-	0,  // 5: lockcluster.v1.MigrationService.Switch:input_type -> lockcluster.v1.SwitchRequest
-	3,  // 6: lockcluster.v1.MigrationService.SetMode:input_type -> lockcluster.v1.SetModeRequest
-	5,  // 7: lockcluster.v1.MigrationService.GetMigration:input_type -> lockcluster.v1.GetMigrationRequest
-	7,  // 8: lockcluster.v1.MigrationService.Compare:input_type -> lockcluster.v1.CompareRequest
-	9,  // 9: lockcluster.v1.MigrationService.ClearMismatches:input_type -> lockcluster.v1.ClearMismatchesRequest
-	11, // 10: lockcluster.v1.MigrationService.GetSettings:input_type -> lockcluster.v1.GetSettingsRequest
-	13, // 11: lockcluster.v1.MigrationService.SetSettings:input_type -> lockcluster.v1.SetSettingsRequest
-	1,  // 12: lockcluster.v1.MigrationService.Switch:output_type -> lockcluster.v1.SwitchResponse
-	4,  // 13: lockcluster.v1.MigrationService.SetMode:output_type -> lockcluster.v1.SetModeResponse
-	6,  // 14: lockcluster.v1.MigrationService.GetMigration:output_type -> lockcluster.v1.GetMigrationResponse
-	8,  // 15: lockcluster.v1.MigrationService.Compare:output_type -> lockcluster.v1.CompareResponse
-	10, // 16: lockcluster.v1.MigrationService.ClearMismatches:output_type -> lockcluster.v1.ClearMismatchesResponse
-	12, // 17: lockcluster.v1.MigrationService.GetSettings:output_type -> lockcluster.v1.GetSettingsResponse
-	14, // 18: lockcluster.v1.MigrationService.SetSettings:output_type -> lockcluster.v1.SetSettingsResponse
-	12, // [12:19] is the sub-list for method output_type
-	5,  // [5:12] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	17, // 5: lockcluster.v1.SetSettingsResponse.changes:type_name -> lockcluster.v1.SetSettingsResponse.ChangesEntry
+	0,  // 6: lockcluster.v1.MigrationService.Switch:input_type -> lockcluster.v1.SwitchRequest
+	3,  // 7: lockcluster.v1.MigrationService.SetMode:input_type -> lockcluster.v1.SetModeRequest
+	5,  // 8: lockcluster.v1.MigrationService.GetMigration:input_type -> lockcluster.v1.GetMigrationRequest
+	7,  // 9: lockcluster.v1.MigrationService.Compare:input_type -> lockcluster.v1.CompareRequest
+	9,  // 10: lockcluster.v1.MigrationService.ClearMismatches:input_type -> lockcluster.v1.ClearMismatchesRequest
+	11, // 11: lockcluster.v1.MigrationService.GetSettings:input_type -> lockcluster.v1.GetSettingsRequest
+	13, // 12: lockcluster.v1.MigrationService.SetSettings:input_type -> lockcluster.v1.SetSettingsRequest
+	1,  // 13: lockcluster.v1.MigrationService.Switch:output_type -> lockcluster.v1.SwitchResponse
+	4,  // 14: lockcluster.v1.MigrationService.SetMode:output_type -> lockcluster.v1.SetModeResponse
+	6,  // 15: lockcluster.v1.MigrationService.GetMigration:output_type -> lockcluster.v1.GetMigrationResponse
+	8,  // 16: lockcluster.v1.MigrationService.Compare:output_type -> lockcluster.v1.CompareResponse
+	10, // 17: lockcluster.v1.MigrationService.ClearMismatches:output_type -> lockcluster.v1.ClearMismatchesResponse
+	12, // 18: lockcluster.v1.MigrationService.GetSettings:output_type -> lockcluster.v1.GetSettingsResponse
+	14, // 19: lockcluster.v1.MigrationService.SetSettings:output_type -> lockcluster.v1.SetSettingsResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_rpc_lockcluster_v1_migration_proto_init() }
@@ -1074,7 +1136,7 @@ func file_rpc_lockcluster_v1_migration_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_lockcluster_v1_migration_proto_rawDesc), len(file_rpc_lockcluster_v1_migration_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

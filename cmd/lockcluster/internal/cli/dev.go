@@ -47,6 +47,7 @@ DIR finds every lock again.`,
 	f.StringVar(&o.DataDir, "data-dir", "", "directory to keep the data in; removed at the end if not given")
 	f.IntVar(&o.BasePort, "base-port", devBasePort, "`port` from which the nodes' ports are counted")
 	f.StringVar(&o.LogStore, "log-store", "wal", "how the nodes keep the Raft log: wal or boltdb")
+	f.StringVar(&o.LegacyBoltDB, "legacy-boltdb", "", "Atlantis's own `file` atlantis.db as the legacy system, served by node n1; stop that Atlantis first")
 	return cmd
 }
 

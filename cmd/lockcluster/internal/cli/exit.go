@@ -16,7 +16,7 @@ import (
 const (
 	exitFailure = 1
 	exitUsage   = 2
-	exitRefused = 3 // held by another; an import left records over
+	exitRefused = 3 // held by another; an import or export left records over
 )
 
 // exitError ends the process with a code of its own. Without err nothing is

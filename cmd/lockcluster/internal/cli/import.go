@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 
 	"github.com/lockcluster/lockcluster"
@@ -26,44 +27,55 @@ type importFlags struct {
 	namespace  string
 	quarantine string
 	redact     bool
+	backup     string
 }
 
 func (a *app) importCommand() *cobra.Command {
 	f := importFlags{client: clientFlags{long: true}}
 	cmd := &cobra.Command{
-		Use:   "import --from boltdb:FILE",
+		Use:   "import --from boltdb:FILE|redis://HOST",
 		Short: "Take over the locks of an Atlantis",
-		Long: `import reads an atlantis.db, also while Atlantis has it open, and gives its
-locks, pull statuses and command locks to the cluster. The file is only ever
-read. Nothing in the cluster is overwritten, so an import may be stopped and
-repeated.
+		Long: `import reads an atlantis.db, also while Atlantis has it open, or the Redis of an
+Atlantis, and gives the locks, pull statuses and command locks to the cluster. The
+source is only ever read. Nothing in the cluster is overwritten, so an import may be
+stopped and repeated.
+
+A Redis is named by redis://[user:password@]host[:port][/db], by
+redis+cluster://host,host or by redis+sentinel://host,host/master[/db]; rediss in
+place of redis is TLS. It is read twice, until both readings agree; keys that keep
+changing are named.
+
+With --backup the cluster's state is saved first. To go back to it:
+lockcluster cluster snapshot restore FILE
 
 What cannot be imported is reported, and the exit code is 3: records that cannot
 be read, and locks that two pull requests claim. Their bytes, which hold secrets,
 are kept in the directory --quarantine, readable by you only.`,
 		Example: `  lockcluster import --from boltdb:/var/lib/atlantis/atlantis.db --dry-run
+  lockcluster import --from redis://:$PASSWORD@redis:6379/0 --backup before.snap
   lockcluster import --from boltdb:/var/lib/atlantis/atlantis.db --on-conflict keep-older`,
 		Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.importFrom(cmd.Context(), &f) },
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&f.from, "from", "", "what to import: boltdb:`FILE`")
-	fs.BoolVar(&f.dryRun, "dry-run", false, "only read the file and say what it holds; asks no cluster")
+	fs.StringVar(&f.from, "from", "", "what to import: boltdb:FILE or the `URL` of a Redis")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "only read the source and say what it holds; asks no cluster")
 	fs.StringVar(&f.onConflict, "on-conflict", migration.ConflictFail.String(),
-		"when two pull requests have one lock in the file: fail (leave it out), keep-older or keep-newer")
+		"when two pull requests have one lock in the source: fail (leave it out), keep-older or keep-newer")
 	addNamespace(fs, &f.namespace)
 	fs.StringVar(&f.quarantine, "quarantine", "lockcluster-quarantine",
 		"`directory` to keep the bytes of records in that are not imported; made when there are any; empty: keep none")
 	fs.BoolVar(&f.redact, "redact-credentials", false, "strip user names and tokens from URLs before they are stored")
+	fs.StringVar(&f.backup, "backup", "", "save the cluster's state to this `file` before anything is imported")
 	a.addClientFlags(fs, &f.client)
 	return cmd
 }
 
 func (a *app) importFrom(ctx context.Context, f *importFlags) error {
-	_, file, err := migration.ParseSource(f.from)
+	origin, err := migration.ParseOrigin(f.from)
 	if err != nil {
-		return usagef("--from %q: %w", f.from, err)
+		return usagef("--from: %w", err)
 	}
 	policy, err := migration.ParseConflictPolicy(f.onConflict)
 	if err != nil {
@@ -87,14 +99,18 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 			return f.client.explain(ctx, c, err)
 		}
 	}
-	bar := newProgress(a.Err)
-	report, err := migration.ImportBolt(ctx, doer, migration.BoltImport{
-		File: file, DryRun: f.dryRun, QuarantineDir: f.quarantine, Progress: bar.show,
-		PlanOptions: migration.PlanOptions{Namespace: f.namespace, OnConflict: policy, RedactCredentials: f.redact},
-	})
-	bar.done()
+	if f.backup != "" && !f.dryRun {
+		if _, err := save(ctx, c, f.backup, false); err != nil {
+			return f.client.explain(ctx, c, fmt.Errorf("nothing was imported: %w", err))
+		}
+	}
+	plan := migration.PlanOptions{Namespace: f.namespace, OnConflict: policy, RedactCredentials: f.redact}
+	report, err := a.importOrigin(ctx, doer, origin, f, plan)
 	if report == nil {
 		return err
+	}
+	if !f.dryRun {
+		report.Backup = f.backup
 	}
 	report.NoteServed(hadLocks)
 	if _, statErr := os.Stat(f.quarantine); statErr == nil && !f.dryRun && leftOver(report) > 0 {
@@ -111,6 +127,25 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	}
 	return nil
 }
+
+// importOrigin imports a file or a Redis.
+func (a *app) importOrigin(ctx context.Context, doer migration.Doer, from migration.Origin, f *importFlags, o migration.PlanOptions) (*migration.Report, error) {
+	bar := newProgress(a.Err, "importing")
+	defer bar.done()
+	if from.Redis != nil {
+		silenceRedis()
+		return migration.ImportRedis(ctx, doer, migration.RedisImport{
+			URL: from.Redis, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Progress: bar.show,
+		})
+	}
+	return migration.ImportBolt(ctx, doer, migration.BoltImport{
+		File: from.File, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Progress: bar.show,
+	})
+}
+
+// silenceRedis keeps go-redis from writing to standard error by itself: what
+// matters comes back as an error. Its logger is one for the whole process.
+func silenceRedis() { logging.Disable() }
 
 // patientDoer gives every batch of an import the same time.
 type patientDoer struct {
@@ -193,7 +228,7 @@ func importTable(w io.Writer, r *migration.Report) error {
 // importRemarks writes what a person has to know or do, a line each.
 func importRemarks(w io.Writer, r *migration.Report) {
 	if r.SourceSHA256After != "" && r.SourceSHA256After != r.SourceSHA256 {
-		say(w, "\nAtlantis wrote to the file meanwhile: import again to take over what is new.\n")
+		say(w, "\nAtlantis wrote to the source meanwhile: import again to take over what is new.\n")
 	}
 	for _, n := range r.Notes {
 		if n.Identity == "" { // about the import as a whole
@@ -205,6 +240,12 @@ func importRemarks(w io.Writer, r *migration.Report) {
 	}
 	if len(r.IgnoredBuckets) > 0 {
 		say(w, "\nignored, as they are not Atlantis's: the buckets %s\n", visible(strings.Join(r.IgnoredBuckets, ", ")))
+	}
+	if r.OtherKeys > 0 {
+		say(w, "\nignored, as they are not Atlantis's: %s\n", plural(r.OtherKeys, "key", "keys"))
+	}
+	if r.Backup != "" {
+		say(w, "\nThe state before the import is in %s; to go back to it: lockcluster cluster snapshot restore %[1]s\n", visible(r.Backup))
 	}
 	if r.QuarantineDir != "" {
 		say(w, "\nThe bytes of what was not imported are in the directory %s: they hold secrets.\n", visible(r.QuarantineDir))
@@ -282,6 +323,7 @@ func conflictTable(w io.Writer, conflicts []migration.Conflict) error {
 // progress shows a bar on a terminal, nothing elsewhere.
 type progress struct {
 	w     io.Writer // nil: not a terminal
+	what  string    // what is being done, "importing"
 	next  time.Time
 	shown bool
 }
@@ -289,11 +331,11 @@ type progress struct {
 // progressPause is the least time between two drawings.
 const progressPause = 50 * time.Millisecond
 
-func newProgress(w io.Writer) *progress {
+func newProgress(w io.Writer, what string) *progress {
 	if !terminal(w) {
 		w = nil
 	}
-	return &progress{w: w}
+	return &progress{w: w, what: what}
 }
 
 func (p *progress) show(done, total int) {
@@ -304,7 +346,7 @@ func (p *progress) show(done, total int) {
 	p.next, p.shown = now.Add(progressPause), true
 	const width = 30
 	full := done * width / total
-	say(p.w, "\rimporting [%s%s] %d of %d", strings.Repeat("#", full), strings.Repeat(".", width-full), done, total)
+	say(p.w, "\r%s [%s%s] %d of %d", p.what, strings.Repeat("#", full), strings.Repeat(".", width-full), done, total)
 }
 
 // done leaves the bar's line.

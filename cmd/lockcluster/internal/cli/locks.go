@@ -20,11 +20,11 @@ import (
 func (a *app) locksCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "locks",
-		Short: "Look at locks, take and release them",
+		Short: "Look at locks, take, release and check them",
 		Long: `A lock's KEY is Atlantis's own text form, repo/path/workspace/project. The path of
 a repository's root is ".", and the project is mostly empty, which leaves a slash
 at the end: acme/infra/./default/`,
-	}, a.locksListCommand(), a.locksGetCommand(), a.locksAcquireCommand(), a.locksReleaseCommand())
+	}, a.locksListCommand(), a.locksGetCommand(), a.locksAcquireCommand(), a.locksReleaseCommand(), a.locksValidateCommand())
 }
 
 func (a *app) locksGetCommand() *cobra.Command {

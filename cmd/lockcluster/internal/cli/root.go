@@ -65,7 +65,7 @@ were its Redis.
 Start here:  lockcluster dev        three nodes on this machine
 
 Exit codes:  0 done · 1 failed · 2 wrong command line · 3 another holds the lock
-(acquire, release), or an import left records over that need you.`,
+(acquire, release), or an import or export left records over that need you.`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -80,6 +80,8 @@ Exit codes:  0 done · 1 failed · 2 wrong command line · 3 another holds the l
 		a.locksCommand(),
 		a.importCommand(),
 		a.migrationCommand(),
+		a.configCommand(a.dialSettings),
+		a.exportCommand(),
 		a.versionCommand(),
 	)
 }

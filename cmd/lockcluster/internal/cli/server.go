@@ -26,6 +26,11 @@ Every flag is also an environment variable (--node-id is LOCKCLUSTER_NODE_ID) an
 a key of the YAML file that --config names (node-id). A flag wins over the
 environment, the environment over the file.
 
+The file may also have an Atlantis's blocks "locks" and "enhanced-locking", and
+each of their settings is a flag and an ATLANTIS_… variable as well: "lockcluster
+config mapping" lists them. A new cluster begins with them; after that the
+cluster's own settings count.
+
 Exit codes: 0 stopped · 1 did not start, the error says what to do · 2 wrong
 command line · %d the state differs from the other nodes' · %d stuck · %d its
 disk failed · %d has to be started again · %d was removed from the cluster.`,

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/lockcluster/lockcluster/compat/bridge"
 )
 
 // Complete fills the advertised addresses in and reports the first setting
@@ -32,6 +34,12 @@ func (s *Server) Complete() error {
 		return err
 	}
 	if err := s.checkListeners(); err != nil {
+		return err
+	}
+	if err := s.checkLegacy(); err != nil {
+		return err
+	}
+	if err := bridge.Check(s.Settings, s.Site()); err != nil {
 		return err
 	}
 	return s.advertise()

@@ -10,14 +10,24 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/lockcluster/lockcluster/compat/bridge"
 	"github.com/lockcluster/lockcluster/internal/nearest"
 )
 
 // fileSizeMax bounds a configuration file.
 const fileSizeMax = 1 << 20
 
-// readFile returns the settings of a YAML file.
-func readFile(path string) (values, error) {
+// file is what a YAML file says.
+type file struct {
+	path     string
+	node     values        // of this node
+	cluster  bridge.Values // the blocks "locks" and "enhanced-locking"
+	problems bridge.Problems
+}
+
+// readFile reads a YAML file. Everything that is wrong with its keys and values
+// is in problems; the error is for a file that could not be read at all.
+func readFile(path string) (*file, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
@@ -30,30 +40,38 @@ func readFile(path string) (values, error) {
 	case len(b) > fileSizeMax:
 		return nil, fmt.Errorf("configuration %s is longer than %d bytes", path, fileSizeMax)
 	}
+	read := &file{path: path, node: values{}, cluster: bridge.Values{}}
 	var doc yaml.Node
 	dec := yaml.NewDecoder(strings.NewReader(string(b)))
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		return values{}, nil // empty
+		return read, nil // empty
 	case err != nil:
 		return nil, fmt.Errorf("configuration %s is not YAML: %w", path, err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("configuration %s: only one YAML document is allowed", path)
 	}
-	v := values{}
 	root := doc.Content[0]
-	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
-		return v, nil
+	if root.Kind != yaml.ScalarNode || root.Tag != "!!null" {
+		read.mapping("", root)
 	}
-	return v, v.readMapping(path, "", root)
+	return read, nil
+}
+
+// report notes what is wrong at a place of the file, about the key name if that
+// is not empty.
+func (f *file) report(n *yaml.Node, name, near, format string, args ...any) {
+	f.problems = append(f.problems, &bridge.Problem{
+		Place: bridge.Place{File: f.path, Line: n.Line}, Name: name, Text: fmt.Sprintf(format, args...), Nearest: near,
+	})
 }
 
 // lookup returns the setting that a key means in a section ("" at the top), or
 // the candidates for it.
 func lookup(section, key string) (s *setting, candidates []string) {
 	if section == "" {
-		return byName(key), settingNames()
+		return byName(key), append(settingNames(), bridge.Blocks()...)
 	}
 	if slices.Contains(sections[section], key) {
 		return byName(key), nil
@@ -64,39 +82,49 @@ func lookup(section, key string) (s *setting, candidates []string) {
 	return nil, candidates
 }
 
-// readMapping reads the keys of a section, "" for the top.
-func (v values) readMapping(path, section string, n *yaml.Node) error {
+// mapping reads the keys of a section, "" for the top.
+func (f *file) mapping(section string, n *yaml.Node) {
 	prefix := ""
 	if section != "" {
 		prefix = section + "."
 	}
 	if n.Kind != yaml.MappingNode {
-		label := ""
-		if section != "" {
-			label = section + ": "
-		}
-		return fmt.Errorf("%s:%d: %swant keys with values, got %s", path, n.Line, label, describe(n))
+		f.report(n, section, "", "want keys with values, got %s", describe(n))
+		return
 	}
+	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
-		if _, ok := sections[key.Value]; ok && section == "" {
-			if err := v.readMapping(path, key.Value, value); err != nil {
-				return err
-			}
+		if seen[key.Value] {
+			f.report(key, "", "", "%s is there twice", prefix+key.Value)
 			continue
 		}
-		s, candidates := lookup(section, key.Value)
-		if s == nil {
-			return fmt.Errorf("%s:%d: unknown key %q, did you mean %q?", path, key.Line, prefix+key.Value, nearest.Of(prefix+key.Value, candidates))
-		}
-		if _, twice := v[s.name]; twice {
-			return fmt.Errorf("%s:%d: %s is there twice", path, key.Line, s.name)
-		}
-		if err := v.setNode(s, value); err != nil {
-			return fmt.Errorf("%s:%d: %s: %w", path, value.Line, prefix+key.Value, err)
+		seen[key.Value] = true
+		switch _, isSection := sections[key.Value]; {
+		case isSection && section == "":
+			f.mapping(key.Value, value)
+		case section == "" && bridge.Owns(key.Value):
+			f.problems = append(f.problems, f.cluster.LoadKey(f.path, key, value)...)
+		default:
+			f.value(section, prefix+key.Value, key, value)
 		}
 	}
-	return nil
+}
+
+// value reads one setting of the node.
+func (f *file) value(section, name string, key, value *yaml.Node) {
+	s, candidates := lookup(section, key.Value)
+	if s == nil {
+		f.report(key, "", nearest.Of(name, candidates), "unknown key %q", name)
+		return
+	}
+	if _, twice := f.node[s.name]; twice {
+		f.report(key, "", "", "%s is there twice", s.name)
+		return
+	}
+	if err := f.node.setNode(s, value); err != nil {
+		f.report(value, name, "", "%v", err)
+	}
 }
 
 // setNode sets a setting from a YAML value of its type.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/lockcluster/lockcluster/compat/bridge"
 )
 
 // Load merges the defaults, the file that --config or LOCKCLUSTER_CONFIG names,
@@ -20,11 +22,16 @@ func Load(fs *pflag.FlagSet, environ []string) (Server, error) {
 	if f := fs.Lookup(flagConfig); f != nil && f.Changed {
 		file = f.Value.String()
 	}
-	fromFile := values{}
+	fromFile, inFile := values{}, bridge.Values{}
 	if file != "" {
-		if fromFile, err = readFile(file); err != nil {
+		read, err := readFile(file)
+		if err != nil {
 			return Server{}, err
 		}
+		if len(read.problems) > 0 {
+			return Server{}, read.problems
+		}
+		fromFile, inFile = read.node, read.cluster
 	}
 	k := koanf.New("/") // no setting's name has a slash, so the keys stay flat
 	for _, source := range []values{defaults(), fromFile, fromEnv, readFlags(fs)} {
@@ -36,7 +43,21 @@ func Load(fs *pflag.FlagSet, environ []string) (Server, error) {
 	if err := k.UnmarshalWithConf("", &s, koanf.UnmarshalConf{FlatPaths: true}); err != nil {
 		return Server{}, fmt.Errorf("merge settings: %w", err)
 	}
-	return s, nil
+	s.Settings, err = mergeSettings(inFile, fs, environ)
+	return s, err
+}
+
+// mergeSettings lays the environment and the flags over a file's blocks.
+func mergeSettings(inFile bridge.Values, fs *pflag.FlagSet, environ []string) (bridge.Values, error) {
+	inEnv, err := bridge.FromEnv(environ)
+	if err != nil {
+		return nil, err
+	}
+	inFlags, err := bridge.FromFlags(fs)
+	if err != nil {
+		return nil, err
+	}
+	return bridge.Merge(inFile, inEnv, inFlags), nil
 }
 
 // values is one source's settings, by name: each a string or a bool, as its

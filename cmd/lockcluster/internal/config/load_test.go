@@ -3,10 +3,13 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/lockcluster/lockcluster/compat/bridge"
 )
 
 // load reads args, environ and a file with that text (none if empty).
@@ -45,7 +48,8 @@ func TestPrecedence(t *testing.T) {
 		NodeID: "flag", LogStore: "boltdb", Insecure: false, ExactRepoMatch: false, RESPAddr: "127.0.0.1:2",
 		RaftAddr: "127.0.0.1:7000", GRPCAddr: "127.0.0.1:7100", HTTPAddr: "127.0.0.1:7200", LogFormat: "json", LogLevel: "info",
 	}
-	if s != want {
+	want.Settings = bridge.Values{}
+	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got  %+v\nwant %+v", s, want)
 	}
 	s, err = load(t, file, env, "--insecure", "--exact-repo-match")

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/lockcluster/lockcluster/compat/bridge"
 )
 
 // Server is what one node is told, after all sources are merged.
@@ -34,13 +36,17 @@ type Server struct {
 	ExactRepoMatch    bool `koanf:"exact-repo-match"`
 	RedactCredentials bool `koanf:"redact-stored-credentials"`
 
-	// The legacy system of the road, if this node reaches one.
-	LegacyBoltDB string `koanf:"legacy-boltdb"`
-	LegacyAttach string `koanf:"legacy-attach"` // own or follow
-	LegacyRedis  string `koanf:"legacy-redis"`
+	// The legacy system, in Atlantis's own format; see package backends.
+	LegacyBoltDB string `koanf:"legacy-boltdb"` // file, on this node
+	LegacyAttach string `koanf:"legacy-attach"` // own or follow; only with LegacyBoltDB
+	LegacyRedis  string `koanf:"legacy-redis"`  // URL; may hold a password
 
 	LogFormat string `koanf:"log-format"`
 	LogLevel  string `koanf:"log-level"`
+
+	// Settings are the blocks "locks" and "enhanced-locking": what a new cluster
+	// begins with. Later the cluster's own, replicated ones count.
+	Settings bridge.Values `koanf:"-"`
 }
 
 // kind is the type of a setting's value.
@@ -76,14 +82,14 @@ var settings = []setting{
 	{"http-advertise", kindText, "", "`host:port` others use for HTTP, if it differs from --http-addr"},
 	{"resp-advertise", kindText, "", "`host:port` cluster-mode Redis clients are sent to, if it differs from --resp-addr"},
 	{"log-store", kindText, "wal", "how the Raft log is kept: wal or boltdb; fixed at the first start"},
-	{"legacy-boltdb", kindText, "", "`file` of an Atlantis (atlantis.db) to attach as the legacy system"},
-	{"legacy-attach", kindText, "own", "own the file, or follow it while an Atlantis owns it"},
-	{"legacy-redis", kindText, "", "`url` of the Redis of an Atlantis to attach as the legacy system"},
 	{"resp-username", kindText, "", "user name that Redis clients must give; needs --resp-password-file"},
 	{"resp-password-file", kindText, "", "`file` with the password that Redis clients must give"},
 	{"insecure", kindBool, "false", "listen beyond this machine without TLS and authentication"},
 	{"exact-repo-match", kindBool, "true", "a pull request's close never touches a repository whose name merely begins alike"},
 	{"redact-stored-credentials", kindBool, "false", "strip user names and tokens from URLs before a lock is stored"},
+	{"legacy-boltdb", kindText, "", "Atlantis's own `file` atlantis.db on this node, as the legacy system; on one node of the cluster"},
+	{"legacy-attach", kindText, "", "how --legacy-boltdb is used: own (serve it alone) or follow (read it while an Atlantis has it) (default own)"},
+	{"legacy-redis", kindText, "", "`URL` of Atlantis's own Redis as the legacy system, the same on each node; with a password better as LOCKCLUSTER_LEGACY_REDIS"},
 	{"log-format", kindText, "json", "how log lines look: json or text"},
 	{"log-level", kindText, "info", "lowest level that is logged: debug, info, warn or error"},
 }
@@ -130,4 +136,5 @@ func AddFlags(fs *pflag.FlagSet) {
 		}
 		fs.String(s.name, s.fallback, s.usage)
 	}
+	bridge.AddFlags(fs)
 }

@@ -62,7 +62,7 @@ func Start(ctx context.Context, o Options, notify func(string)) (*Cluster, error
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}
-	nodes := layout(o, c.Dir)
+	nodes := layout(c.options, c.Dir)
 	if err := c.startAll(ctx, nodes); err != nil {
 		c.Stop(context.WithoutCancel(ctx))
 		return nil, err
@@ -74,6 +74,11 @@ func Start(ctx context.Context, o Options, notify func(string)) (*Cluster, error
 func (c *Cluster) prepare() (err error) {
 	if err := c.options.Validate(); err != nil {
 		return err
+	}
+	if c.options.LegacyBoltDB != "" { // the nodes run elsewhere
+		if c.options.LegacyBoltDB, err = filepath.Abs(c.options.LegacyBoltDB); err != nil {
+			return fmt.Errorf("legacy file: %w", err)
+		}
 	}
 	nodes := layout(c.options, c.options.DataDir)
 	if c.options.DataDir == "" {

@@ -22,7 +22,10 @@ type Options struct {
 	DataDir    string // empty: a temporary one, removed at the end
 	BasePort   int
 	LogStore   string
-	Environ    []string // as os.Environ gives it
+	// LegacyBoltDB is an Atlantis's own file, which the first node serves as the
+	// legacy system; empty: none.
+	LegacyBoltDB string
+	Environ      []string // as os.Environ gives it
 }
 
 // Limits of [Options].
@@ -44,6 +47,21 @@ func (o Options) Validate() error {
 		return fmt.Errorf("--base-port %d: use %d to %d", o.BasePort, basePortMin, basePortMax)
 	case o.LogStore != cluster.LogStoreWAL && o.LogStore != cluster.LogStoreBoltDB:
 		return fmt.Errorf("--log-store %q: use %q or %q", o.LogStore, cluster.LogStoreWAL, cluster.LogStoreBoltDB)
+	}
+	return o.validateLegacy()
+}
+
+// validateLegacy checks the place of the legacy file. The file itself may be
+// new, as it is for an Atlantis that starts for the first time.
+func (o Options) validateLegacy() error {
+	if o.LegacyBoltDB == "" {
+		return nil
+	}
+	if info, err := os.Stat(filepath.Dir(o.LegacyBoltDB)); err != nil || !info.IsDir() {
+		return fmt.Errorf("--legacy-boltdb %s: there is no directory %s", o.LegacyBoltDB, filepath.Dir(o.LegacyBoltDB))
+	}
+	if info, err := os.Stat(o.LegacyBoltDB); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("--legacy-boltdb %s: want an Atlantis's file, atlantis.db, and this is none", o.LegacyBoltDB)
 	}
 	return nil
 }
@@ -95,11 +113,15 @@ func (n *Node) args(o Options, all []Node) []string {
 	for _, m := range all {
 		members = append(members, m.ID+"="+m.RaftAddr)
 	}
-	return []string{
+	args := []string{
 		"server", "--node-id", n.ID, "--data-dir", n.DataDir, "--initial-cluster", strings.Join(members, ","),
 		"--raft-addr", n.RaftAddr, "--grpc-addr", n.GRPCAddr, "--http-addr", n.HTTPAddr, "--resp-addr", n.RESPAddr,
 		"--log-store", o.LogStore,
 	}
+	if o.LegacyBoltDB != "" && n.ID == all[0].ID {
+		args = append(args, "--legacy-boltdb", o.LegacyBoltDB)
+	}
+	return args
 }
 
 // claim locks dir against a second dev cluster. The kernel lets go of the lock

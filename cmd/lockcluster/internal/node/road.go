@@ -46,7 +46,7 @@ func newRoad(s config.Server, peers *rpc.Peers, settle func(string, lockcluster.
 	}
 	r := &road{logger: logger}
 	r.controller = controller.Open(controller.Config{
-		NodeID: s.NodeID, Calls: peers, Attached: attached(s), Observer: recorder, Window: window, Metrics: metrics,
+		NodeID: s.NodeID, Calls: peers, Attached: attached(s), Settings: s.Settings.Replicated(), Observer: recorder, Window: window, Metrics: metrics,
 		Settle: settle, Logger: logger, Health: func() json.RawMessage { return r.health() },
 	})
 	r.monitor = health.NewMonitor(health.MonitorConfig{
@@ -193,10 +193,11 @@ func (d roadDoor) Settings(ctx context.Context) (map[string]string, error) {
 }
 
 // SetSettings implements [rpc.Migration].
-func (d roadDoor) SetSettings(ctx context.Context, settings map[string]string, reason string) error {
+func (d roadDoor) SetSettings(ctx context.Context, settings map[string]string, reason string) (lockcluster.SettingsResult, error) {
 	req := controller.SettingsRequest{Reason: reason}
 	for name, value := range settings {
 		req.Assignments = append(req.Assignments, bridge.Assignment{Name: name, Value: value})
 	}
-	return refusedRoad(d.road.controller.SetSettings(ctx, req))
+	res, err := d.road.controller.SetSettings(ctx, req)
+	return res, refusedRoad(err)
 }
