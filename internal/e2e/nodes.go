@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,7 +23,7 @@ type Node struct {
 	Raft, GRPC, HTTP, RESP string
 	dir, log               string
 	bin                    string
-	args                   []string
+	args, env              []string
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -35,35 +36,59 @@ type Nodes struct {
 	bin string
 }
 
-var buildOnce = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "lockcluster-e2e-")
-	if err != nil {
-		return "", err
+// binaries are the commands that were built, by their build tags.
+var binaries struct {
+	mu    sync.Mutex // guards what follows; held while one is built
+	dir   string
+	built map[string]string
+}
+
+// build builds the command with tags once per test process.
+func build(tags string) (string, error) {
+	binaries.mu.Lock()
+	defer binaries.mu.Unlock()
+	if bin, ok := binaries.built[tags]; ok {
+		return bin, nil
 	}
-	bin := filepath.Join(dir, "lockcluster")
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/lockcluster/lockcluster").Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)
 	}
-	build := exec.Command("go", "build", "-tags", "hashicorpmetrics", "-o", bin, "./cmd/lockcluster")
+	if binaries.dir == "" {
+		if binaries.dir, err = os.MkdirTemp("", "lockcluster-e2e-"); err != nil {
+			return "", err
+		}
+		binaries.built = map[string]string{}
+	}
+	bin := filepath.Join(binaries.dir, strings.NewReplacer(",", "-").Replace(tags), "lockcluster")
+	build := exec.Command("go", "build", "-tags", tags, "-o", bin, "./cmd/lockcluster")
 	build.Dir = strings.TrimSpace(string(root))
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build lockcluster: %w\n%s", err, out)
 	}
+	binaries.built[tags] = bin
 	return bin, nil
-})
+}
 
 // RemoveBinary removes what [Binary] built; for TestMain.
 func RemoveBinary() {
-	if bin, err := buildOnce(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(bin))
+	binaries.mu.Lock()
+	defer binaries.mu.Unlock()
+	if binaries.dir != "" {
+		_ = os.RemoveAll(binaries.dir)
+		binaries.dir, binaries.built = "", nil
 	}
 }
 
+// plainTags are the build tags of the command that users have.
+const plainTags = "hashicorpmetrics"
+
 // Binary builds the command once per test process and returns its path.
-func Binary(t testing.TB) string {
+func Binary(t testing.TB) string { return binaryWith(t, plainTags) }
+
+func binaryWith(t testing.TB, tags string) string {
 	t.Helper()
-	bin, err := buildOnce()
+	bin, err := build(tags)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,30 +99,47 @@ func Binary(t testing.TB) string {
 // serve. They are stopped when the test ends; their logs are shown if it failed.
 func Start(t testing.TB, n int, extra ...string) *Nodes {
 	t.Helper()
-	c := &Nodes{bin: Binary(t)}
+	return Setup{Nodes: n, Args: func(string) []string { return extra }}.Start(t)
+}
+
+// Setup is a cluster to be started.
+type Setup struct {
+	Nodes int
+	Tags  string                   // build tags; empty: those of the command that users have
+	Args  func(id string) []string // more arguments for a node; nil: none
+	Env   []string                 // more environment for each node
+}
+
+// Start is the function of that name for a setup.
+func (s Setup) Start(t testing.TB) *Nodes {
+	t.Helper()
+	c := &Nodes{bin: binaryWith(t, cmp.Or(s.Tags, plainTags))}
 	dir := t.TempDir()
 	var addrs []string
-	for _, port := range testutil.FreePorts(t, 4*n) {
+	for _, port := range testutil.FreePorts(t, 4*s.Nodes) {
 		addrs = append(addrs, fmt.Sprintf("127.0.0.1:%d", port))
 	}
 	var initial []string
-	for i := range n {
+	for i := range s.Nodes {
 		id := fmt.Sprintf("n%d", i+1)
 		node := &Node{
 			ID: id, Raft: addrs[4*i], GRPC: addrs[4*i+1], HTTP: addrs[4*i+2], RESP: addrs[4*i+3],
-			dir: filepath.Join(dir, id), log: filepath.Join(dir, id+".log"), bin: c.bin,
+			dir: filepath.Join(dir, id), log: filepath.Join(dir, id+".log"), bin: c.bin, env: s.Env,
 		}
 		c.All = append(c.All, node)
 		initial = append(initial, id+"="+node.Raft)
 	}
+	t.Cleanup(func() { c.stop(t) })
 	for _, node := range c.All {
-		node.args = append([]string{
+		node.args = []string{
 			"server", "--node-id", node.ID, "--data-dir", node.dir, "--raft-addr", node.Raft, "--grpc-addr", node.GRPC,
 			"--http-addr", node.HTTP, "--resp-addr", node.RESP, "--initial-cluster", strings.Join(initial, ","),
-		}, extra...)
+		}
+		if s.Args != nil {
+			node.args = append(node.args, s.Args(node.ID)...)
+		}
 		node.Start(t)
 	}
-	t.Cleanup(func() { c.stop(t) })
 	c.WaitServing(t)
 	return c
 }
@@ -137,6 +179,9 @@ func (c *Nodes) Node(t testing.TB, id string) *Node {
 type Status struct {
 	Leader  string `json:"leader"`
 	Term    uint64 `json:"term"`
+	Mode    string `json:"mode"`
+	Active  string `json:"active_system"`
+	Epoch   uint64 `json:"epoch"`
 	Members []struct {
 		ID           string `json:"id"`
 		Role         string `json:"role"`
@@ -148,8 +193,13 @@ type Status struct {
 
 // Run runs the command line against the cluster and returns what it prints.
 func (c *Nodes) Run(ctx context.Context, args ...string) ([]byte, error) {
+	return c.runAt(ctx, c.GRPC(), args...)
+}
+
+// runAt is Run with only some nodes to ask.
+func (c *Nodes) runAt(ctx context.Context, endpoints []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, c.bin, args...)
-	cmd.Env = append(testutil.Environ(), "LOCKCLUSTER_ENDPOINTS="+strings.Join(c.GRPC(), ","))
+	cmd.Env = append(testutil.Environ(), "LOCKCLUSTER_ENDPOINTS="+strings.Join(endpoints, ","))
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -160,11 +210,18 @@ func (c *Nodes) Run(ctx context.Context, args ...string) ([]byte, error) {
 }
 
 // Status asks the cluster for its status.
-func (c *Nodes) Status(ctx context.Context) (Status, error) {
+func (c *Nodes) Status(ctx context.Context) (Status, error) { return c.statusAt(ctx, c.All...) }
+
+// statusAt asks some of the nodes for the status.
+func (c *Nodes) statusAt(ctx context.Context, nodes ...*Node) (Status, error) {
 	var s Status
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, err := c.Run(ctx, "cluster", "status", "-o", "json")
+	var endpoints []string
+	for _, n := range nodes {
+		endpoints = append(endpoints, n.GRPC)
+	}
+	out, err := c.runAt(ctx, endpoints, "cluster", "status", "-o", "json")
 	if err != nil {
 		return s, err
 	}
@@ -215,7 +272,7 @@ func (n *Node) Start(t testing.TB) {
 	}
 	defer out.Close()
 	cmd := exec.Command(n.bin, n.args...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = testutil.Environ(), out, out
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(testutil.Environ(), n.env...), out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// step stops here if the folder LOCKCLUSTER_STEPS holds a file of that name: it
+// step stops here if the folder TEST_LOCKCLUSTER_STEPS holds a file of that name: it
 // renames it to NAME.reached and waits until that is removed, or the process is
 // killed.
 func step(name string) {
-	dir := os.Getenv("LOCKCLUSTER_STEPS")
+	dir := os.Getenv("TEST_LOCKCLUSTER_STEPS")
 	if dir == "" {
 		return
 	}
