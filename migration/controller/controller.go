@@ -242,6 +242,7 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 	if err := state.Validate(req); err != nil {
 		return lockcluster.Result{}, err
 	}
+	start := time.Now()
 	why := errors.New("the gate is closed: a switch is under way")
 	for {
 		m, moved := c.changedState()
@@ -251,6 +252,7 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 			case err == nil && res.Status != lockcluster.StatusNotActive:
 				return res, nil
 			case err != nil && !retryable(err):
+				c.failed(m, req, start, err)
 				return res, err
 			case err != nil:
 				why = err
@@ -265,6 +267,7 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
+			c.failed(m, req, start, why)
 			if errors.Is(why, lockcluster.ErrOutcomeUnknown) {
 				return lockcluster.Result{}, why
 			}
@@ -278,8 +281,8 @@ func (c *Controller) try(ctx context.Context, m *lockcluster.Migration, id lockc
 	if m.Decides(namespaceOf(req)) == lockcluster.SystemEnhanced {
 		start := time.Now()
 		res, err := c.node.Do(ctx, id, req)
-		if res.Status != lockcluster.StatusNotActive {
-			c.observe(lockcluster.SystemEnhanced, req, start, err)
+		if err == nil && res.Status != lockcluster.StatusNotActive {
+			c.observe(lockcluster.SystemEnhanced, req, start, nil)
 		}
 		return res, err
 	}
@@ -299,6 +302,19 @@ func (c *Controller) try(ctx context.Context, m *lockcluster.Migration, id lockc
 func retryable(err error) bool {
 	return errors.Is(err, errNotReady) || errors.Is(err, backends.ErrFenced) || errors.Is(err, backends.ErrUnavailable) ||
 		errors.Is(err, lockcluster.ErrNoLeader) || errors.Is(err, lockcluster.ErrOutcomeUnknown)
+}
+
+// failed observes a request that nobody has decided, once, whatever number of
+// tries it had. Bad input is no failure of a system.
+func (c *Controller) failed(m *lockcluster.Migration, req lockcluster.Request, start time.Time, err error) {
+	if errors.Is(err, lockcluster.ErrInvalid) || m.GateClosed {
+		return
+	}
+	s := m.Decides(namespaceOf(req))
+	if s == 0 {
+		s = lockcluster.SystemEnhanced
+	}
+	c.observe(s, req, start, err)
 }
 
 func (c *Controller) observe(s lockcluster.System, req lockcluster.Request, start time.Time, err error) {

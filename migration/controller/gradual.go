@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/compat"
@@ -28,7 +29,12 @@ func (t *term) decideGradual(ctx context.Context, m *lockcluster.Migration, id l
 	}
 	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: home, Request: req}
 	if home == lockcluster.SystemEnhanced {
-		return t.c.node.Do(ctx, id, routed)
+		start := time.Now()
+		res, err := t.c.node.Do(ctx, id, routed)
+		if err == nil {
+			t.c.observe(lockcluster.SystemEnhanced, req, start, nil)
+		}
+		return res, err
 	}
 	if err := t.settleKeys(m, req); err != nil {
 		return lockcluster.Result{}, err

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"sync"
 	"time"
 
@@ -50,9 +51,16 @@ func (c *Controller) report() {
 		if t := c.currentTerm(); t != nil && c.cfg.Metrics != nil {
 			c.cfg.Metrics.MirrorPending(c.changed.size() + t.toEnhanced.size())
 		}
-		list := c.samples.take()
 		leader, addr := c.node.Leader()
-		if len(list) == 0 || addr == "" || leader == c.cfg.NodeID {
+		if addr == "" {
+			continue // they wait for the next leader
+		}
+		list := c.samples.take()
+		if leader == c.cfg.NodeID {
+			c.window(list)
+			continue
+		}
+		if len(list) == 0 {
 			continue
 		}
 		body, err := json.Marshal(list)
@@ -67,11 +75,19 @@ func (c *Controller) report() {
 
 func (c *Controller) serveWindow(body []byte) ([]byte, error) {
 	var list []sample
-	if err := json.Unmarshal(body, &list); err != nil || c.cfg.Window == nil {
-		return nil, err
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
+	}
+	c.window(list)
+	return nil, nil
+}
+
+// window takes samples into the leader's picture of the cluster.
+func (c *Controller) window(list []sample) {
+	if c.cfg.Window == nil {
+		return
 	}
 	for _, one := range list {
 		c.cfg.Window.Observe(one.System, one.Operation, one.Duration, one.Failed)
 	}
-	return nil, nil
 }

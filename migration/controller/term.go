@@ -243,8 +243,8 @@ func (t *term) askLegacy(m *lockcluster.Migration, req lockcluster.Request) (loc
 	if errors.Is(err, backends.ErrFenced) {
 		t.c.log.Warn("the legacy system refused a write of this node: another leader or epoch has taken over", "term", t.number, "epoch", m.Epoch)
 	}
-	if _, mirror := req.(lockcluster.Mirror); !mirror {
-		t.c.observe(lockcluster.SystemLegacy, req, start, err)
+	if _, mirror := req.(lockcluster.Mirror); !mirror && err == nil {
+		t.c.observe(lockcluster.SystemLegacy, req, start, nil) // failures are the caller's to count
 	}
 	if err == nil {
 		t.settle(&res)

@@ -138,7 +138,7 @@ func (s switcher) State() bool {
 
 // Rollback implements [health.Switcher].
 func (s switcher) Rollback(ctx context.Context, reason string) error {
-	_, err := s.controller.Switch(ctx, lockcluster.SwitchRequest{To: lockcluster.SystemLegacy.String(), Reason: "automatic rollback: " + reason})
+	_, err := s.controller.Switch(ctx, lockcluster.SwitchRequest{To: lockcluster.SystemLegacy.String(), Reason: reason})
 	return err
 }
 
