@@ -64,9 +64,9 @@ type Inspector interface {
 
 // Bad is a stored record that is left alone. It never holds the value.
 type Bad struct {
-	Bucket string // runLocks, pulls or globalLocks, or the kind of key in Redis
-	Key    string // as it is stored
-	Reason string
+	Bucket string `json:"bucket"` // runLocks, pulls or globalLocks, or the kind of key in Redis
+	Key    string `json:"key"`    // as it is stored
+	Reason string `json:"reason"`
 }
 
 // The errors of this package, beside those of the root package.

@@ -199,3 +199,17 @@ func unreadableOf(ctx context.Context, b backends.Backend) ([]backends.Bad, erro
 	}
 	return nil, nil
 }
+
+// Unreadable lists the stored records of the legacy system that cannot be read
+// and are left alone; none without a legacy system.
+func (c *Controller) Unreadable(ctx context.Context) ([]backends.Bad, error) {
+	m := c.Migration()
+	if m.Legacy == "" {
+		return []backends.Bad{}, nil
+	}
+	bad, err := c.legacy.unreadable(ctx, &m)
+	if bad == nil {
+		bad = []backends.Bad{}
+	}
+	return bad, err
+}

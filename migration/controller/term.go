@@ -244,6 +244,9 @@ func (t *term) askLegacy(m *lockcluster.Migration, req lockcluster.Request) (loc
 		t.c.log.Warn("the legacy system refused a write of this node: another leader or epoch has taken over", "term", t.number, "epoch", m.Epoch)
 	}
 	if _, mirror := req.(lockcluster.Mirror); !mirror && err == nil {
+		if r, ok := req.(lockcluster.Routed); ok {
+			req = r.Request
+		}
 		t.c.observe(lockcluster.SystemLegacy, req, start, nil) // failures are the caller's to count
 	}
 	if err == nil {

@@ -28,6 +28,7 @@ type importFlags struct {
 	quarantine string
 	redact     bool
 	backup     string
+	follow     bool
 }
 
 func (a *app) importCommand() *cobra.Command {
@@ -48,6 +49,10 @@ changing are named.
 With --backup the cluster's state is saved first. To go back to it:
 lockcluster cluster snapshot restore FILE
 
+With --follow the cluster becomes a live copy of the source: what Atlantis takes
+and frees there is taken and freed here, until Ctrl-C. Nobody else may use the
+cluster meanwhile.
+
 What cannot be imported is reported, and the exit code is 3: records that cannot
 be read, and locks that two pull requests claim. Their bytes, which hold secrets,
 are kept in the directory --quarantine, readable by you only.`,
@@ -66,6 +71,7 @@ are kept in the directory --quarantine, readable by you only.`,
 	addNamespace(fs, &f.namespace)
 	fs.StringVar(&f.quarantine, "quarantine", "lockcluster-quarantine",
 		"`directory` to keep the bytes of records in that are not imported; made when there are any; empty: keep none")
+	fs.BoolVar(&f.follow, "follow", false, "go on until Ctrl-C: keep the cluster equal to the source, while Atlantis still uses that")
 	fs.BoolVar(&f.redact, "redact-credentials", false, "strip user names and tokens from URLs before they are stored")
 	fs.StringVar(&f.backup, "backup", "", "save the cluster's state to this `file` before anything is imported")
 	a.addClientFlags(fs, &f.client)
@@ -83,6 +89,9 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	}
 	if err := lockcluster.ValidateNamespace(f.namespace); err != nil {
 		return usagef("--namespace: %w", err)
+	}
+	if f.follow && f.dryRun {
+		return usagef("--follow and --dry-run: a dry run asks no cluster; leave one out")
 	}
 	ctx, cancel := interruptible(ctx)
 	defer cancel()
@@ -105,6 +114,9 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 		}
 	}
 	plan := migration.PlanOptions{Namespace: f.namespace, OnConflict: policy, RedactCredentials: f.redact}
+	if f.follow {
+		return a.follow(ctx, c, origin, f, plan)
+	}
 	report, err := a.importOrigin(ctx, doer, origin, f, plan)
 	if report == nil {
 		return err
