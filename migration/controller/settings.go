@@ -214,7 +214,7 @@ func (t *term) criteria(m *lockcluster.Migration) (checks []string, err error) {
 	if want := o.Criteria.MinSuccessfulOperations; want > 0 {
 		judge(counts.Compared >= uint64(want), fmt.Sprintf("%d operations compared (want %d)", counts.Compared, want))
 	}
-	if want := o.Criteria.MaxErrorRate; want > 0 && counts.Operations > 0 {
+	if want := o.Criteria.MaxErrorRate; want < 1 && counts.Operations > 0 {
 		rate := float64(counts.Outages+counts.Total) / float64(counts.Operations)
 		judge(rate <= want, fmt.Sprintf("%.4f of the operations failed or differed (want at most %g)", rate, want))
 	}
