@@ -134,6 +134,8 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 	switch {
 	case errors.Is(err, migration.ErrFollowed) && c.next.Mode == lockcluster.ModeBlueGreen && c.next.Active == lockcluster.SystemLegacy:
 		return nil // an Atlantis goes on deciding, and the enhanced system follows
+	case errors.Is(err, migration.ErrFollowed):
+		return fmt.Errorf("%w: %w; until then the only other mode is blue-green, in which this cluster holds a live copy", ErrRefused, err)
 	case err != nil:
 		return fmt.Errorf("fence the legacy system: %w", err)
 	}

@@ -117,10 +117,20 @@ func (l *legacy) do(ctx context.Context, m *lockcluster.Migration, fence backend
 	if !l.here(m) {
 		return l.callDo(ctx, m, fence, req)
 	}
+	return l.write(ctx, fence, time.Now(), req)
+}
+
+// write has the legacy system of this node decide req for whoever leads by
+// fence.
+func (l *legacy) write(ctx context.Context, fence backends.Fence, now time.Time, req lockcluster.Request) (res lockcluster.Result, err error) {
+	step("write")
 	err = l.use(ctx, func(b backends.Backend) error {
-		res, err = b.Do(ctx, fence, time.Now(), req)
+		res, err = b.Do(ctx, fence, now, req)
 		return err
 	})
+	if errors.Is(err, backends.ErrFenced) {
+		l.c.log.Warn("the legacy system refused a write: another leader or epoch has taken over", "term", fence.Term, "epoch", fence.Epoch)
+	}
 	return res, err
 }
 

@@ -64,7 +64,7 @@ func (c *Controller) ServeCall(ctx context.Context, method string, body []byte) 
 	if err == nil {
 		return append([]byte{endOK}, out...), nil
 	}
-	for _, end := range []byte{endFollowed, endFenced, endInvalid, endRefused, endUnknown, endOverloaded, endNotReady, endUnavailable, endNoLeader} {
+	for _, end := range []byte{endRefused, endFollowed, endFenced, endInvalid, endRefused, endUnknown, endOverloaded, endNotReady, endUnavailable, endNoLeader} {
 		if errors.Is(err, ends[end]) {
 			return append([]byte{end}, err.Error()...), nil
 		}
@@ -82,6 +82,8 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 		return c.serveWindow(body)
 	case methodAttached:
 		return c.serveAttached()
+	case methodDo:
+		return c.serveDo(ctx, body)
 	}
 	var out []byte
 	err := c.legacy.use(ctx, func(b backends.Backend) (err error) {
@@ -91,23 +93,25 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 	return out, err
 }
 
+func (c *Controller) serveDo(ctx context.Context, body []byte) ([]byte, error) {
+	fence, now, rest, err := decodeFence(body)
+	if err != nil {
+		return nil, err
+	}
+	cmd, err := command.DecodeCommand(rest)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
+	}
+	res, err := c.legacy.write(ctx, fence, now, cmd.Request)
+	if err != nil {
+		return nil, err
+	}
+	return command.EncodeResult(res)
+}
+
 // serveLegacy answers for the legacy system of this node.
 func serveLegacy(ctx context.Context, b backends.Backend, method string, body []byte) ([]byte, error) {
 	switch method {
-	case methodDo:
-		fence, now, rest, err := decodeFence(body)
-		if err != nil {
-			return nil, err
-		}
-		cmd, err := command.DecodeCommand(rest)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
-		}
-		res, err := b.Do(ctx, fence, now, cmd.Request)
-		if err != nil {
-			return nil, err
-		}
-		return command.EncodeResult(res)
 	case methodRaise:
 		fence, _, _, err := decodeFence(body)
 		if err != nil {

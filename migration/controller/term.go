@@ -303,11 +303,7 @@ func (t *term) askLegacy(m *lockcluster.Migration, req lockcluster.Request) (loc
 	ctx, cancel := context.WithTimeout(t.ctx, legacyTimeout)
 	defer cancel()
 	start := time.Now()
-	step("write")
 	res, err := t.c.legacy.do(ctx, m, t.fence(m), req)
-	if errors.Is(err, backends.ErrFenced) {
-		t.c.log.Warn("the legacy system refused a write of this node: another leader or epoch has taken over", "term", t.number, "epoch", m.Epoch)
-	}
 	if _, mirror := req.(lockcluster.Mirror); !mirror && err == nil {
 		if r, ok := req.(lockcluster.Routed); ok {
 			req = r.Request
