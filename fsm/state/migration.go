@@ -36,10 +36,7 @@ func (a *Applier) setMigration(r lockcluster.SetMigration) lockcluster.Result {
 	a.tx.Put(keyMigration, encode(migrationRecord(&next)))
 	was := a.road
 	a.road = roadFrom(a.tx)
-	a.rearm(was, before.Namespace)
-	if next.Namespace != before.Namespace {
-		a.rearm(was, next.Namespace)
-	}
+	a.rearm(was, before.Namespace) // all other namespaces were the enhanced system's
 	return res
 }
 
