@@ -54,6 +54,8 @@ type Follower struct {
 	pending []sighting // changes that are not applied, the oldest first
 	stats   FollowStats
 	lag     lagCounter
+
+	memo *planMemo // of follow
 }
 
 // sighting is a change of the source, when it was seen.
@@ -92,7 +94,7 @@ func (f *Follower) Run(ctx context.Context) (FollowStats, error) {
 	if err != nil {
 		return FollowStats{}, err
 	}
-	f.seen = version
+	f.seen, f.memo = version, newPlanMemo()
 	ctx, cancel := context.WithCancel(ctx)
 	changed := make(chan struct{}, 1)
 	var wg sync.WaitGroup
@@ -214,7 +216,7 @@ func (f *Follower) round(ctx context.Context, before *Plan) (*Plan, string, erro
 	if err != nil {
 		return nil, "", err
 	}
-	plan, err := BuildPlan(src, f.PlanOptions)
+	plan, err := buildPlan(src, f.PlanOptions, f.memo)
 	if err != nil {
 		return nil, "", err
 	}

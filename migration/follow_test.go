@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -259,6 +260,37 @@ func TestDiffPlans(t *testing.T) {
 	}
 	if d := DiffPlans(nil, after); len(d.Added) != 3 || len(d.Changed)+len(d.Removed) > 0 {
 		t.Errorf("of nothing: %+v", d)
+	}
+}
+
+// A plan made with the memory of earlier ones is the plan made without, whatever
+// changed in between, and the memory holds nothing that is gone.
+func TestPlanMemo(t *testing.T) {
+	rng := testutil.Rand(t)
+	src := mustRead(t, mustFixture(t, "atlantis-eras").file)
+	memo := newPlanMemo()
+	for range 50 {
+		now := &Source{}
+		for _, r := range src.Records {
+			switch rng.IntN(6) {
+			case 0:
+				continue
+			case 1:
+				r.Value = src.Records[rng.IntN(len(src.Records))].Value
+			}
+			now.Records = append(now.Records, r)
+		}
+		want, err := BuildPlan(now, PlanOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := buildPlan(now, PlanOptions{}, memo)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("with memory %+v, %v; without %+v", got, err, want)
+		}
+		if len(memo.now) > 0 || len(memo.before) > len(now.Records) {
+			t.Fatalf("%d and %d entries for %d records", len(memo.now), len(memo.before), len(now.Records))
+		}
 	}
 }
 
