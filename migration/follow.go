@@ -176,17 +176,19 @@ func (f *Follower) failedLocked(err error) {
 // follow reads and applies, round by round, until ctx ends.
 func (f *Follower) follow(ctx context.Context, changed <-chan struct{}) error {
 	var applied *Plan
+	begun := false // the source was read once
 	for wait := f.Interval; ; {
 		start := time.Now()
 		plan, version, err := f.round(ctx, applied)
 		rest := time.Since(start) / followRest
+		begun = begun || err == nil || errors.Is(err, errApply)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // it was to end
 		case err == nil:
 			applied, wait = plan, f.Interval
 			f.applied(version, start)
-		case applied == nil && !errors.Is(err, errApply):
+		case !begun:
 			return err
 		default:
 			f.mu.Lock()

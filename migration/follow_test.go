@@ -200,6 +200,39 @@ func TestFollowGoesOn(t *testing.T) {
 	}
 }
 
+// A target that never took anything is no reason to end when the source is away
+// for a while, too.
+func TestFollowOutlastsBothSides(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "atlantis.db")
+	if _, err := WriteBolt(t.Context(), manyLocks(3, 10), ExportOptions{File: path}); err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{fail: 1 << 30}
+	src := FollowBolt(path, t.TempDir())
+	defer src.Close()
+	f := &Follower{Source: src, Apply: r.apply}
+	startFollower(t, f)
+	testutil.WaitFor(t, 20*time.Second, func() bool { return strings.Contains(f.Stats().LastError, "target is away") })
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	called := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.calls
+	}
+	at := called()
+	time.Sleep(300 * time.Millisecond) // rounds fail at the reading meanwhile
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	testutil.WaitFor(t, 20*time.Second, func() bool { return called() > at+1 })
+	r.mu.Lock()
+	r.fail = 0
+	r.mu.Unlock()
+	testutil.WaitFor(t, 20*time.Second, func() bool { return len(r.keys()) == 3 })
+}
+
 // A Redis is followed by looking at it again and again.
 func TestFollowRedis(t *testing.T) {
 	port := startRedis(t)
