@@ -108,6 +108,9 @@ func (n *needs) record(space lockcluster.Space, key string) {
 // if it can.
 func (m *image) blocked(places []place) string {
 	for _, p := range places {
+		if m.usable != nil && !m.usable(p) {
+			return fmt.Sprintf("%q is no key of a document in a %s store: it means something else there", p.key, m.kind)
+		}
 		reason := m.bad[p]
 		if p.space == lockcluster.SpaceLock && reason == "" {
 			reason = m.refused[p.key]

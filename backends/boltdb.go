@@ -167,7 +167,7 @@ func (s *boltStore) raise(ctx context.Context, f Fence) error {
 
 func (s *boltStore) commit(_ context.Context, f Fence, tokens lockcluster.Token, changes []change) error {
 	if err := s.inPlace(); err != nil {
-		return fmt.Errorf("%w; %w", unavailable(err), errBroken)
+		return &brokenError{unavailable(err), err}
 	}
 	tx, err := s.db.Begin(true)
 	if err != nil {
@@ -176,7 +176,8 @@ func (s *boltStore) commit(_ context.Context, f Fence, tokens lockcluster.Token,
 	err = guarded(func() error { return write(tx, f, tokens, changes) })
 	if err != nil {
 		if rerr := guarded(tx.Rollback); rerr != nil {
-			err = errors.Join(err, rerr, errBroken)
+			err = errors.Join(err, rerr)
+			return &brokenError{unavailable(err), err}
 		}
 		if errors.Is(err, ErrFenced) || errors.Is(err, errChanged) {
 			return err
@@ -186,7 +187,7 @@ func (s *boltStore) commit(_ context.Context, f Fence, tokens lockcluster.Token,
 	if err := guarded(tx.Commit); err != nil {
 		// A failed fsync is not tried again: the kernel may have dropped the
 		// pages, and a second one would succeed without them.
-		return fmt.Errorf("%w; %w", unknown(fmt.Errorf("write %s: %w", s.path, err)), errBroken)
+		return &brokenError{unknown(err), err}
 	}
 	return nil
 }
@@ -211,7 +212,10 @@ func write(tx *bolt.Tx, f Fence, tokens lockcluster.Token, changes []change) err
 	sides := ours.Bucket([]byte(bucketSide))
 	for _, c := range changes {
 		b, key := boltPlace(tx, c.place)
-		if old := b.Get(key); (old == nil) != (c.old == nil) || !bytes.Equal(old, c.old) {
+		if old := b.Get(key); !same(old, c.old) {
+			if c.soft {
+				continue
+			}
 			return errChanged
 		}
 		if err := put(b, key, c.new.value); err != nil {

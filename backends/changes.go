@@ -93,7 +93,7 @@ func (m *image) pendingChanges(others []change) []change {
 		if len(all) == pendingMax {
 			break
 		}
-		all = append(all, change{place: p, old: m.entries[p].value, new: m.pendingEntry(view, p)})
+		all = append(all, change{place: p, old: m.entries[p].value, new: m.pendingEntry(view, p), soft: true})
 	}
 	slices.SortFunc(all, func(a, b change) int { return strings.Compare(a.place.key, b.place.key) })
 	return all

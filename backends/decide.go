@@ -209,6 +209,9 @@ func (b *legacy) one(overlay *state.Overlay, c *call) []lockcluster.RecordRef {
 		if ref.Namespace != b.ns {
 			return refuse(fmt.Sprintf("the legacy system covers namespace %q only", b.ns))
 		}
+		if !readsBack(sub, ref) {
+			return refuse(fmt.Sprintf("%q cannot be kept in Atlantis's format: its value does not say the same as its key", ref.Key))
+		}
 	}
 	sub.Flush(overlay)
 	if whole != nil {

@@ -23,6 +23,7 @@ import (
 // It is for one goroutine, but for mem, which anybody may read.
 type image struct {
 	kind, ns string
+	usable   func(place) bool // nil: every place can be used
 	mem      *state.Mem
 	entries  map[place]entry
 	locks    map[place]found    // readable entries of locks

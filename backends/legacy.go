@@ -30,7 +30,7 @@ type legacy struct {
 	closing  context.Context    //nolint:containedctx // ends the worker
 	close    context.CancelFunc // of closing
 	done     chan struct{}      // closed when the worker has ended
-	failed   atomic.Pointer[error]
+	failed   atomic.Pointer[brokenError]
 	closed   sync.Once
 	closeErr error
 
@@ -158,7 +158,7 @@ func (b *legacy) Check(ctx context.Context) error {
 // usable returns why the backend is not, nil if it is.
 func (b *legacy) usable() error {
 	if err := b.failed.Load(); err != nil {
-		return fmt.Errorf("%w, nothing was changed: an earlier write failed: %w", ErrUnavailable, *err)
+		return unavailable(fmt.Errorf("an earlier write failed (%w), and it is not used any more until it is opened again", err.cause))
 	}
 	if b.closing.Err() != nil {
 		return lockcluster.ErrClosed
@@ -293,8 +293,9 @@ func fenced(f, have Fence) error {
 
 // noted notes what an error of the store means for what comes.
 func (b *legacy) noted(err error) error {
-	if errors.Is(err, errBroken) {
-		b.failed.CompareAndSwap(nil, &err)
+	var broken *brokenError
+	if errors.As(err, &broken) {
+		b.failed.CompareAndSwap(nil, broken)
 	}
 	if errors.Is(err, lockcluster.ErrOutcomeUnknown) {
 		b.stale = true

@@ -62,12 +62,12 @@ func placeOfRecord(ns, key string) (p place, ok bool) {
 	return p, ok
 }
 
-// related returns places, and where else the image knows the same locks from.
+// related returns the places that can be used, and where else the image knows the same locks from.
 func (m *image) related(places []place) []place {
 	seen := map[place]bool{}
 	var all []place
 	add := func(p place) {
-		if !seen[p] {
+		if !seen[p] && (m.usable == nil || m.usable(p)) {
 			seen[p] = true
 			all = append(all, p)
 		}

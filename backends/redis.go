@@ -59,6 +59,10 @@ func openRedis(ctx context.Context, o Options) (Backend, error) {
 	s := &redisStore{client: address.client(o), cluster: address.cluster, timeout: o.Timeout, handles: map[uint16]handle{}}
 	b := newLegacy(kindRedis, ns, s, o.Timeout)
 	b.shared = true
+	b.img.usable = func(p place) bool {
+		q, ok := redisPlace(redisKey(p))
+		return ok && p == q
+	}
 	if s.cluster {
 		b.slot = s.slot
 	}
@@ -108,6 +112,12 @@ func (s *redisStore) slotKey(key string, slot uint16) string {
 
 func (s *redisStore) raise(ctx context.Context, f Fence) error {
 	id := newHandle()
+	load, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	err := s.eachMaster(load, func(ctx context.Context, node redis.Cmdable) error { return raiseScript.Load(ctx, node).Err() })
+	if err != nil {
+		return unavailable(fmt.Errorf("raise the fence: %w", err))
+	}
 	slots := 1
 	if s.cluster {
 		slots = redisSlots
@@ -130,7 +140,7 @@ func (s *redisStore) raiseSlots(ctx context.Context, f Fence, id string, first, 
 	defer cancel()
 	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for slot := first; slot < end; slot++ {
-			raiseScript.Eval(ctx, p, []string{s.slotKey(redisFenceKey, uint16(slot))}, f.Term, f.Epoch, s.tokens.Epoch, s.tokens.Counter, id)
+			raiseScript.EvalSha(ctx, p, []string{s.slotKey(redisFenceKey, uint16(slot))}, f.Term, f.Epoch, s.tokens.Epoch, s.tokens.Counter, id)
 		}
 		return nil
 	})
@@ -213,11 +223,15 @@ func isLost(err error) bool {
 func (s *redisStore) send(ctx context.Context, f Fence, tokens lockcluster.Token, slot uint16, h handle, changes []change) error {
 	keys := make([]string, 0, 2+len(changes))
 	keys = append(keys, s.slotKey(redisFenceKey, slot), s.slotKey(redisSideKey, slot))
-	args := make([]any, 0, 6+7*len(changes))
+	args := make([]any, 0, 6+8*len(changes))
 	args = append(args, f.Term, f.Epoch, tokens.Epoch, tokens.Counter, h.id, h.seq)
 	for _, c := range changes {
 		keys = append(keys, redisKey(c.place))
-		args = append(args, sideKey(c.place))
+		soft := "0"
+		if c.soft {
+			soft = "1"
+		}
+		args = append(args, sideKey(c.place), soft)
 		args = pair(pair(pair(args, c.old), c.new.value), c.new.side)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)

@@ -239,3 +239,83 @@ func TestRedisErrorsHideCredentials(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A document cannot stand at a key that is a lock's, a command lock's or ours.
+func TestRedisReservedKeys(t *testing.T) {
+	s := plain(t)
+	raw := s.client()
+	defer raw.Close()
+	b := mustOpen(t, backends.Options{Backend: "redis", URL: "redis://" + s.addr})
+	f := backends.Fence{Term: 7}
+	for _, key := range []string{"lockcluster:fence", "lockcluster:side", "lockcluster:x", "pr/org/app/a/default/", "global/apply/lock"} {
+		for _, req := range []lockcluster.Request{
+			lockcluster.PutDocument{Namespace: lockcluster.DefaultNamespace, Key: key, Value: []byte("x")},
+			lockcluster.DeleteDocument{Namespace: lockcluster.DefaultNamespace, Key: key},
+		} {
+			if res, err := b.Do(t.Context(), f, time.Now(), req); err != nil || res.Status != lockcluster.StatusInvalid {
+				t.Errorf("%T of %s: %s, %v", req, key, res.Status, err)
+			}
+		}
+		err := b.Read(t.Context(), func(r state.Reader) {
+			if d := state.GetDocument(r, lockcluster.DefaultNamespace, key); d != nil {
+				t.Errorf("%s is read as a document", key)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if got, err := raw.Get(t.Context(), "lockcluster:fence").Result(); err != nil || !strings.HasPrefix(got, "7 0 ") {
+		t.Errorf("the fence is %q, %v", got, err)
+	}
+}
+
+// Thousands of locks that only an Atlantis has written get their tokens once,
+// and keep them under the next leader, while an Atlantis goes on.
+func TestRedisAdopts(t *testing.T) {
+	s := plain(t)
+	raw := s.client()
+	defer raw.Close()
+	const n = 5000
+	store := func(i, pull int) {
+		k := lockKey(fmt.Sprintf("d%d", i))
+		v := compat.NewLockValue(lockcluster.Lock{Key: k, Owner: lockcluster.Owner{Host: "github.com", Repo: k.Repo, Pull: pull}, User: "bob", AcquiredAt: time.Now()})
+		if err := raw.Set(t.Context(), "pr/"+k.Text(), v, 0).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range n {
+		store(i, i+1)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			store(n+i%10, i+1)
+		}
+	})
+	digestOf := func(term uint64) string {
+		t.Helper()
+		b := mustOpen(t, backends.Options{Backend: "redis", URL: "redis://" + s.addr})
+		if err := b.Raise(t.Context(), backends.Fence{Term: term}); err != nil {
+			t.Fatal(err)
+		}
+		view, err := b.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := state.CheckImage(view); err != nil {
+			t.Fatal(err)
+		}
+		sum, count := state.ContentDigest(view, lockcluster.DefaultNamespace)
+		return fmt.Sprintf("%x of %d", sum, count)
+	}
+	digestOf(1)
+	cancel()
+	wg.Wait()
+	if a, b := digestOf(2), digestOf(3); a != b {
+		t.Errorf("the second leader has %s, the third %s", a, b)
+	}
+}

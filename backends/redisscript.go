@@ -25,8 +25,9 @@ return {'OK', string.format('%.0f', te), string.format('%.0f', tc), h, s}
 `)
 
 // commitScript: KEYS fence side record...; ARGV term epoch tokenEpoch
-// tokenCounter handle seq, and for each record: field of the side hash, old
-// ("0", or "1" and the value), new (alike), side (alike).
+// tokenCounter handle seq, and for each record: field of the side hash, "1" if
+// it is left out where old does not fit, old ("0", or "1" and the value), new
+// (alike), side (alike).
 var commitScript = redis.NewScript(`
 local cur = redis.call('GET', KEYS[1])
 if not cur then return {'TAKEN'} end
@@ -48,11 +49,14 @@ local function arg()
   return v
 end
 for n = 3, #KEYS do
-  local field = ARGV[i]
-  i = i + 1
+  local field, soft = ARGV[i], ARGV[i + 1]
+  i = i + 2
   local old, new, side = arg(), arg(), arg()
-  if redis.call('GET', KEYS[n]) ~= old then return {'CHANGED'} end
-  todo[#todo + 1] = {KEYS[n], old, new, field, side}
+  if redis.pcall('GET', KEYS[n]) == old then
+    todo[#todo + 1] = {KEYS[n], old, new, field, side}
+  elseif soft == '0' then
+    return {'CHANGED'}
+  end
 end
 for _, w in ipairs(todo) do
   if not w[3] then redis.call('DEL', w[1]) elseif w[3] ~= w[2] then redis.call('SET', w[1], w[3]) end

@@ -83,9 +83,16 @@ func readLock(ns string, at place, e entry) (found, error) {
 		if flags&flagMade != 0 {
 			value = nil
 		}
-		if l, err := state.DecodeSideLock(ns, rec.Key.Text(), side, value); err == nil {
-			f.lock = *l
-			return f, nil
+		texts := []string{rec.Key.Text()}
+		if f.form == compat.KeyPresent && at.key != texts[0] {
+			// The name of a directory that is not UTF-8: only the key has it.
+			texts = append(texts, at.key)
+		}
+		for _, text := range texts {
+			if l, err := state.DecodeSideLock(ns, text, side, value); err == nil {
+				f.lock = *l
+				return f, nil
+			}
 		}
 	}
 	req, err := rec.Acquire(ns, e.value)
@@ -124,6 +131,29 @@ func readDocument(ns, key string, e entry) (d lockcluster.Document, isNew bool) 
 		}
 	}
 	return lockcluster.Document{Namespace: ns, Key: key, Value: e.value}, true
+}
+
+// readsBack reports whether what is stored for a record would be read as that
+// record again.
+func readsBack(r state.Reader, ref lockcluster.RecordRef) bool {
+	p := place{ref.Space, ref.Key}
+	switch ref.Space {
+	case lockcluster.SpaceLock:
+		l := state.GetLock(r, ref.Namespace, ref.Key)
+		if l == nil {
+			return true
+		}
+		f, err := readLock(ref.Namespace, p, lockEntry(l))
+		return err == nil && !f.new && f.lock.Key == l.Key
+	case lockcluster.SpaceCommand:
+		c := state.GetCommandLock(r, ref.Namespace, ref.Key)
+		if c == nil {
+			return true
+		}
+		_, isNew, err := readCommand(ref.Namespace, ref.Key, commandEntry(c))
+		return err == nil && !isNew
+	}
+	return true
 }
 
 // timeOr returns t, or now where t is not known.

@@ -26,6 +26,10 @@ type change struct {
 	place place
 	old   []byte // nil: nothing
 	new   entry  // no value: removed, with its side record
+	// soft: where the store has something else than old, only this change is
+	// left out. A side record is written so: if it does not fit any more, the
+	// next look at the place finds out.
+	soft bool
 }
 
 // foreign is something stored that can be no record.
@@ -64,8 +68,19 @@ type store interface {
 var (
 	// errChanged: somebody else has written to a place; nothing was done.
 	errChanged = errors.New("the stored record has changed")
-	// errBroken: the store must not be used any more until it is opened anew.
 	// errTaken: another open backend with the same fence writes; nothing was done.
-	errTaken  = errors.New("another backend writes under the same fence")
-	errBroken = errors.New("it is not used any more until it is opened again")
+	errTaken = errors.New("another backend writes under the same fence")
 )
+
+// brokenError wraps the error after which a store must not be used any more
+// until it is opened anew.
+type brokenError struct {
+	err   error // with what became of the request that met it
+	cause error
+}
+
+func (e *brokenError) Error() string {
+	return e.err.Error() + "; it is not used any more until it is opened again"
+}
+
+func (e *brokenError) Unwrap() error { return e.err }

@@ -29,9 +29,9 @@ type OfflineInfo struct {
 	// The snapshot that the state begins with; zero if there was none.
 	SnapshotIndex uint64 `json:"snapshot_index"`
 	SnapshotTerm  uint64 `json:"snapshot_term"`
-	// The last entry that the state includes: of all nodes' data, that with the
-	// highest term, and then the highest index, has everything that was ever
-	// acknowledged.
+	// The last entry that the state includes: of a majority of nodes' data, that
+	// with the highest term, and then the highest index, has everything that was
+	// ever acknowledged.
 	LastIndex uint64 `json:"last_index"`
 	LastTerm  uint64 `json:"last_term"`
 	// Entries counts those applied after the snapshot. How many of them were

@@ -117,7 +117,7 @@ func TestImportWhileWritten(t *testing.T) {
 			})
 			tries, states := 0, map[uint64]bool{}
 			for range 40 {
-				cp, err := copyBolt(t.Context(), path, t.TempDir(), c.inMemory)
+				cp, err := copyBolt(t.Context(), path, t.TempDir(), c.inMemory, true)
 				if err != nil {
 					t.Error(err)
 					break

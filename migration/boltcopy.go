@@ -47,11 +47,12 @@ func (c *Copy) Close() error { return os.Remove(c.Path) }
 // Errors: [ErrNotBolt], [ErrTruncated], [ErrDamaged], [ErrBusy], or those of
 // the file system.
 func CopyBolt(ctx context.Context, path, tempDir string) (*Copy, error) {
-	return copyBolt(ctx, path, tempDir, copyInMemory)
+	return copyBolt(ctx, path, tempDir, copyInMemory, true)
 }
 
-// copyBolt is CopyBolt with files of up to inMemory bytes read in one go.
-func copyBolt(ctx context.Context, path, tempDir string, inMemory int64) (c *Copy, err error) {
+// copyBolt is CopyBolt with files of up to inMemory bytes read in one go, and a
+// hash of them only if sum is set.
+func copyBolt(ctx context.Context, path, tempDir string, inMemory int64, sum bool) (c *Copy, err error) {
 	parent := ctx
 	ctx, cancel := context.WithTimeout(parent, copyTimeout)
 	defer cancel()
@@ -67,7 +68,7 @@ func copyBolt(ctx context.Context, path, tempDir string, inMemory int64) (c *Cop
 			err = errors.Join(err, os.Remove(dst.Name()))
 		}
 	}()
-	cp := copier{path: path, dst: dst, inMemory: inMemory}
+	cp := copier{path: path, dst: dst, inMemory: inMemory, hash: sum}
 	defer cp.close()
 	for tries := 1; ; tries++ {
 		done, err := cp.try()
@@ -108,6 +109,7 @@ func pause(ctx context.Context, tries int) error {
 type copier struct {
 	path     string
 	inMemory int64
+	hash     bool
 	src      *os.File
 	dst      *os.File
 	buf      []byte
@@ -228,8 +230,10 @@ func (c *copier) finish() error {
 	if c.buf == nil {
 		return nil
 	}
-	sum := sha256.Sum256(c.buf)
-	c.sum = hex.EncodeToString(sum[:])
+	if c.hash {
+		sum := sha256.Sum256(c.buf)
+		c.sum = hex.EncodeToString(sum[:])
+	}
 	if _, err := c.dst.WriteAt(c.buf, 0); err != nil {
 		return fmt.Errorf("write the copy: %w", err)
 	}

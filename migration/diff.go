@@ -1,6 +1,10 @@
 package migration
 
-import "crypto/sha256"
+import (
+	"bytes"
+
+	"github.com/lockcluster/lockcluster"
+)
 
 // Diff is what has become different between two plans of one source.
 type Diff struct {
@@ -21,19 +25,19 @@ func idOf(r PlanRecord) recordID { return recordID{r.Bucket, r.Identity} }
 // after; before may be nil for nothing at all. The order is that of the plans.
 func DiffPlans(before, after *Plan) Diff {
 	var d Diff
-	was := map[recordID][sha256.Size]byte{}
+	was := map[recordID]lockcluster.Request{}
 	if before != nil {
 		for _, r := range before.Records {
-			was[idOf(r)] = digestOf(r)
+			was[idOf(r)] = r.Request
 		}
 	}
 	for _, r := range after.Records {
 		id := idOf(r)
-		sum, ok := was[id]
+		old, ok := was[id]
 		switch {
 		case !ok:
 			d.Added = append(d.Added, r)
-		case sum != digestOf(r):
+		case !sameRequest(old, r.Request):
 			d.Changed = append(d.Changed, r)
 		}
 		delete(was, id)
@@ -47,4 +51,21 @@ func DiffPlans(before, after *Plan) Diff {
 		}
 	}
 	return d
+}
+
+// sameRequest reports whether two requests of one record would store the same.
+func sameRequest(a, b lockcluster.Request) bool {
+	switch p := a.(type) {
+	case lockcluster.Acquire:
+		// Everything else of it is read from the value.
+		q, ok := b.(lockcluster.Acquire)
+		return ok && p.Key == q.Key && p.Owner == q.Owner && bytes.Equal(p.Value, q.Value)
+	case lockcluster.LockCommand:
+		q, ok := b.(lockcluster.LockCommand)
+		return ok && bytes.Equal(p.Value, q.Value)
+	case lockcluster.PutDocument:
+		q, ok := b.(lockcluster.PutDocument)
+		return ok && bytes.Equal(p.Value, q.Value)
+	}
+	panic("a plan holds no other request")
 }

@@ -54,6 +54,8 @@ type Follower struct {
 	pending []sighting // changes that are not applied, the oldest first
 	stats   FollowStats
 	lag     lagCounter
+
+	memo *planMemo // of follow
 }
 
 // sighting is a change of the source, when it was seen.
@@ -92,7 +94,7 @@ func (f *Follower) Run(ctx context.Context) (FollowStats, error) {
 	if err != nil {
 		return FollowStats{}, err
 	}
-	f.seen = version
+	f.seen, f.memo = version, newPlanMemo()
 	ctx, cancel := context.WithCancel(ctx)
 	changed := make(chan struct{}, 1)
 	var wg sync.WaitGroup
@@ -174,17 +176,19 @@ func (f *Follower) failedLocked(err error) {
 // follow reads and applies, round by round, until ctx ends.
 func (f *Follower) follow(ctx context.Context, changed <-chan struct{}) error {
 	var applied *Plan
+	begun := false // the source was read once
 	for wait := f.Interval; ; {
 		start := time.Now()
 		plan, version, err := f.round(ctx, applied)
 		rest := time.Since(start) / followRest
+		begun = begun || err == nil || errors.Is(err, errApply)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // it was to end
 		case err == nil:
 			applied, wait = plan, f.Interval
 			f.applied(version, start)
-		case applied == nil && !errors.Is(err, errApply):
+		case !begun:
 			return err
 		default:
 			f.mu.Lock()
@@ -214,7 +218,7 @@ func (f *Follower) round(ctx context.Context, before *Plan) (*Plan, string, erro
 	if err != nil {
 		return nil, "", err
 	}
-	plan, err := BuildPlan(src, f.PlanOptions)
+	plan, err := buildPlan(src, f.PlanOptions, f.memo)
 	if err != nil {
 		return nil, "", err
 	}

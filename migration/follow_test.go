@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -199,6 +200,39 @@ func TestFollowGoesOn(t *testing.T) {
 	}
 }
 
+// A target that never took anything is no reason to end when the source is away
+// for a while, too.
+func TestFollowOutlastsBothSides(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "atlantis.db")
+	if _, err := WriteBolt(t.Context(), manyLocks(3, 10), ExportOptions{File: path}); err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{fail: 1 << 30}
+	src := FollowBolt(path, t.TempDir())
+	defer src.Close()
+	f := &Follower{Source: src, Apply: r.apply}
+	startFollower(t, f)
+	testutil.WaitFor(t, 20*time.Second, func() bool { return strings.Contains(f.Stats().LastError, "target is away") })
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	called := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.calls
+	}
+	at := called()
+	time.Sleep(300 * time.Millisecond) // rounds fail at the reading meanwhile
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	testutil.WaitFor(t, 20*time.Second, func() bool { return called() > at+1 })
+	r.mu.Lock()
+	r.fail = 0
+	r.mu.Unlock()
+	testutil.WaitFor(t, 20*time.Second, func() bool { return len(r.keys()) == 3 })
+}
+
 // A Redis is followed by looking at it again and again.
 func TestFollowRedis(t *testing.T) {
 	port := startRedis(t)
@@ -259,6 +293,37 @@ func TestDiffPlans(t *testing.T) {
 	}
 	if d := DiffPlans(nil, after); len(d.Added) != 3 || len(d.Changed)+len(d.Removed) > 0 {
 		t.Errorf("of nothing: %+v", d)
+	}
+}
+
+// A plan made with the memory of earlier ones is the plan made without, whatever
+// changed in between, and the memory holds nothing that is gone.
+func TestPlanMemo(t *testing.T) {
+	rng := testutil.Rand(t)
+	src := mustRead(t, mustFixture(t, "atlantis-eras").file)
+	memo := newPlanMemo()
+	for range 50 {
+		now := &Source{}
+		for _, r := range src.Records {
+			switch rng.IntN(6) {
+			case 0:
+				continue
+			case 1:
+				r.Value = src.Records[rng.IntN(len(src.Records))].Value
+			}
+			now.Records = append(now.Records, r)
+		}
+		want, err := BuildPlan(now, PlanOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := buildPlan(now, PlanOptions{}, memo)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("with memory %+v, %v; without %+v", got, err, want)
+		}
+		if len(memo.now) > 0 || len(memo.before) > len(now.Records) {
+			t.Fatalf("%d and %d entries for %d records", len(memo.now), len(memo.before), len(now.Records))
+		}
 	}
 }
 

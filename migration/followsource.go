@@ -92,7 +92,7 @@ func (b *BoltFollow) Read(ctx context.Context) (*Source, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("look at the database: %w", err)
 	}
-	c, err := CopyBolt(ctx, b.file, b.tempDir)
+	c, err := copyBolt(ctx, b.file, b.tempDir, copyInMemory, false)
 	if err != nil {
 		return nil, "", err
 	}

@@ -63,7 +63,10 @@ type PlanOptions struct {
 // BuildPlan decides what each record of a source is. It depends on its
 // arguments alone. An error means that the options are wrong; a bad record
 // goes into quarantine.
-func BuildPlan(src *Source, o PlanOptions) (*Plan, error) {
+func BuildPlan(src *Source, o PlanOptions) (*Plan, error) { return buildPlan(src, o, nil) }
+
+// buildPlan is BuildPlan with what an earlier plan has read; memo may be nil.
+func buildPlan(src *Source, o PlanOptions, memo *planMemo) (*Plan, error) {
 	if o.Namespace == "" {
 		o.Namespace = lockcluster.DefaultNamespace
 	}
@@ -73,7 +76,8 @@ func BuildPlan(src *Source, o PlanOptions) (*Plan, error) {
 	if _, err := ParseConflictPolicy(o.OnConflict.String()); err != nil {
 		return nil, err
 	}
-	p := &planner{plan: &Plan{Namespace: o.Namespace, Ignored: src.Ignored}, options: o}
+	p := &planner{plan: &Plan{Namespace: o.Namespace, Ignored: src.Ignored}, options: o, memo: memo}
+	defer memo.turn()
 	for _, bucket := range []string{BucketCommandLocks, BucketLocks, BucketPulls} {
 		records := src.of(bucket)
 		slices.SortFunc(records, func(a, b SourceRecord) int { return strings.Compare(a.Key, b.Key) })
@@ -102,6 +106,7 @@ func (s *Source) of(bucket string) []SourceRecord {
 type planner struct {
 	plan    *Plan
 	options PlanOptions
+	memo    *planMemo
 }
 
 // value is what is stored in the cluster for a record.
@@ -169,7 +174,7 @@ func (p *planner) locks(records []SourceRecord) {
 			p.quarantine(r, r.Problem)
 			continue
 		}
-		rec, err := compat.ParseLock(r.Value)
+		rec, err := p.memo.lock(r)
 		if err != nil {
 			p.quarantine(r, reasonOf(err))
 			continue
@@ -209,7 +214,7 @@ func (p *planner) pulls(records []SourceRecord) {
 
 // pull plans one pull status, if it is misplaced as asked for.
 func (p *planner) pull(r SourceRecord, misplaced bool, taken map[string]SourceRecord) {
-	rec, err := compat.ParsePullStatus(r.Value)
+	rec, err := p.memo.pull(r)
 	var doc lockcluster.PutDocument
 	if err == nil {
 		doc, err = rec.Document(p.plan.Namespace, p.value(r))

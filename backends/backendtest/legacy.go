@@ -214,11 +214,18 @@ func fences(s *suite) {
 	}
 }
 
-// Atlantis's formats have no place for a TTL.
-func noTTL(s *suite) {
+// What Atlantis's formats cannot say is refused: a TTL, and a value that is
+// about another record than its key.
+func noPlace(s *suite) {
 	s.want(lockcluster.StatusInvalid, lockcluster.Acquire{Key: s.key("org/app", "a", "default", ""), Owner: lockcluster.Owner{ID: "x"}, TTL: time.Minute})
 	s.want(lockcluster.StatusInvalid, lockcluster.PutDocument{Namespace: s.Namespace, Key: "d", TTL: time.Minute})
 	s.want(lockcluster.StatusInvalid, lockcluster.SetTTL{Namespace: s.Namespace, Key: "d", TTL: time.Minute})
+	lying := s.acquire(s.key("org/app", "a", "default", ""), 1)
+	lying.Value = value(s.key("org/app", "b", "default", ""), host, 1)
+	s.want(lockcluster.StatusInvalid, lying)
+	apply := s.lockCommand(compat.CommandPlan, 1)
+	apply.Name = "apply"
+	s.want(lockcluster.StatusInvalid, apply)
 	if got := s.digest(); !strings.HasSuffix(got, " of 0") {
 		s.Errorf("something was stored: %s", got)
 	}

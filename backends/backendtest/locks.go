@@ -145,6 +145,15 @@ func names(s *suite) {
 		s.want(lockcluster.StatusGranted, s.acquire(k, i+1))
 		s.want(lockcluster.StatusHeld, s.acquire(k, i+100))
 	}
+	odd := lockcluster.Acquire{
+		Key: s.key("org/app", "d\xff", "default", "\xfe"), Owner: lockcluster.Owner{Host: host, Repo: "org/app", Pull: 50}, User: "ann",
+	}
+	s.want(lockcluster.StatusGranted, odd)
+	s.reopen()
+	s.want(lockcluster.StatusAlreadyHeld, odd)
+	odd.Owner.Pull++
+	s.want(lockcluster.StatusHeld, odd)
+	keys = append(keys, odd.Key)
 	var texts []string
 	state.ListLocks(s.view(), s.Namespace, state.LockFilter{}, func(l *lockcluster.Lock) bool { texts = append(texts, l.Key.Text()); return true })
 	if len(texts) != len(keys) {

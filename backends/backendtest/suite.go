@@ -45,9 +45,10 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	claims := []claim{
 		{"Grant", grant}, {"Guards", guards}, {"ByPull", byPull}, {"Hosts", hosts}, {"Commands", commands}, {"Documents", documents},
 		{"Txn", txn}, {"List", list}, {"Import", imports}, {"Names", names}, {"Tokens", tokens}, {"Race", race}, {"OwnerID", ownerID},
+		{"Model", model},
 	}
 	ofLegacy := []claim{
-		{"Mirror", mirror}, {"Routed", routed}, {"Fence", fences}, {"Reopen", reopens}, {"RawValues", rawValues}, {"NoTTL", noTTL},
+		{"Mirror", mirror}, {"Routed", routed}, {"Fence", fences}, {"Reopen", reopens}, {"RawValues", rawValues}, {"NoPlace", noPlace},
 		{"Unreadable", unreadable}, {"OldKeys", oldKeys}, {"OtherWriter", otherWriter},
 	}
 	legacy := true

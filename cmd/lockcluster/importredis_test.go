@@ -57,6 +57,12 @@ func TestImportRedis(t *testing.T) {
 	run(1, "nothing was imported", "import", "--from", from, "--backup", backup)
 	run(0, "redis://"+addr+"/0", "import", "--from", from)
 	run(0, "snapshot restore", "import", "--from", from, "--backup", backup+"2")
+	fixed := filepath.Join(t.TempDir(), "fixed")
+	v := validated(t, lockclusterCommand(t, "locks", "validate", "--from", from, "--repair", fixed, "-o", "json").want(t, 0, ""))
+	if v.Locks != 3 || v.Digest != r.Digest || v.Repair == nil || v.Repair.Records != 3 {
+		t.Errorf("validated %+v, imported %+v", v, r)
+	}
+	said.WriteString(lockclusterCommand(t, "locks", "validate", "--from", from).want(t, 0, "redis://"+addr+"/0").String())
 	run(1, "WRONGPASS", "import", "--from", "redis://:CANARY-wrong@"+addr, "--dry-run")
 	run(0, "", "cluster", "snapshot", "restore", backup, "--yes")
 	run(0, "[]", "locks", "list", "-o", "json")

@@ -38,6 +38,8 @@ type road struct {
 	file   string        // of kindBolt
 	redis  *redisProcess // of kindRedis
 	client *rpc.Client   // asks any node
+
+	proxies map[string]*holdingProxy // by node id, between it and the Redis; nil: there are none
 }
 
 // startRoad starts a road in mode legacy. tags are build tags of the node, empty
@@ -45,8 +47,14 @@ type road struct {
 func startRoad(t *testing.T, kind, tags string, env ...string) *road {
 	t.Helper()
 	r := &road{kind: kind}
+	r.start(t, tags, env...)
+	return r
+}
+
+func (r *road) start(t *testing.T, tags string, env ...string) {
+	t.Helper()
 	s := Setup{Nodes: 3, Tags: tags, Env: env}
-	if kind == kindBolt {
+	if r.kind == kindBolt {
 		r.file = filepath.Join(t.TempDir(), "atlantis.db")
 		newAtlantisFile(t, r.file)
 		s.Args = func(id string) []string {
@@ -57,7 +65,14 @@ func startRoad(t *testing.T, kind, tags string, env ...string) *road {
 		}
 	} else {
 		r.redis = startRedis(t)
-		s.Args = func(string) []string { return []string{"--legacy-redis", "redis://" + r.redis.addr + "/0"} }
+		s.Args = func(id string) []string {
+			addr := r.redis.addr
+			if r.proxies != nil {
+				r.proxies[id] = startProxy(t, addr)
+				addr = r.proxies[id].addr
+			}
+			return []string{"--legacy-redis", "redis://" + addr + "/0"}
+		}
 	}
 	r.Nodes = s.Start(t)
 	r.client = r.dial(t, r.GRPC()...)
@@ -68,7 +83,6 @@ func startRoad(t *testing.T, kind, tags string, env ...string) *road {
 		}
 		return err
 	})
-	return r
 }
 
 func (r *road) dial(t testing.TB, endpoints ...string) *rpc.Client {
@@ -192,19 +206,17 @@ func (r *road) mode(t testing.TB, args ...string) lockcluster.ModeResult {
 	return res
 }
 
-// leadBy moves leadership to another node than the given one, if it is there.
-func (r *road) leadBy(t testing.TB, not string) *Node {
+// leadBy has another node lead than the given one, and returns it.
+func (r *road) leadBy(t testing.TB, not string) (leader *Node) {
 	t.Helper()
-	for _, n := range r.All {
-		if leader := r.Leader(t); leader.ID != not {
-			return leader
+	testutil.WaitFor(t, time.Minute, func() error {
+		if leader = r.Leader(t); leader.ID != not {
+			return nil
 		}
-		if n.ID != not {
-			_, _ = r.Run(t.Context(), "cluster", "transfer-leader", "--to", n.ID) // another election may come first: look again
-		}
-	}
-	t.Fatalf("leadership stays with %s", not)
-	return nil
+		_, err := r.Run(t.Context(), "cluster", "transfer-leader") // to whom has caught up
+		return fmt.Errorf("%s leads: %w", not, err)
+	})
+	return leader
 }
 
 // redisProcess is a redis-server that keeps what it has acknowledged.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/migration"
 )
 
 // ErrRefused means that a change of the migration state was refused or given
@@ -34,8 +35,8 @@ var Steps = []string{"begin", "close", "drain", "fence", "copy", "verify", "comm
 
 // run makes the change: close the gate, drain, bring the mirror up, compare,
 // commit, open. Until the commit any failure opens the gate again with nothing
-// changed; a crash leaves it to the next leader to open. The caller holds
-// changeMu.
+// changed; a crash leaves it to the next leader to open. The caller is
+// alone.
 func (t *term) run(ctx context.Context, c *change) error {
 	step("begin")
 	defer t.noting.Store(false)
@@ -86,17 +87,6 @@ func (t *term) alignAfter(ctx context.Context, c *change) error {
 	return t.c.legacy.raise(ctx, m, t.fence(m))
 }
 
-func (t *term) realignAfter() {
-	for t.ctx.Err() == nil {
-		m := t.c.Migration()
-		if err := t.align(t.ctx, &m); err == nil {
-			t.ready.Store(true)
-			return
-		}
-		t.c.sleep(t.ctx, dutyPause)
-	}
-}
-
 // settled finds out whether the state was replaced in spite of an error.
 func (t *term) settled(epoch uint64, cause error) (lockcluster.Migration, error) {
 	var m lockcluster.Migration
@@ -140,7 +130,13 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 	}
 	step("fence")
 	// Nothing that was sent before counts any more.
-	if err := t.c.legacy.raise(ctx, closed, t.fence(closed)); err != nil {
+	err := t.c.legacy.raise(ctx, closed, t.fence(closed))
+	switch {
+	case errors.Is(err, migration.ErrFollowed) && c.next.Mode == lockcluster.ModeBlueGreen && c.next.Active == lockcluster.SystemLegacy:
+		return nil // an Atlantis goes on deciding, and the enhanced system follows
+	case errors.Is(err, migration.ErrFollowed):
+		return fmt.Errorf("%w: %w; until then the only other mode is blue-green, in which this cluster holds a live copy", ErrRefused, err)
+	case err != nil:
 		return fmt.Errorf("fence the legacy system: %w", err)
 	}
 	if closed.Mode == lockcluster.ModeShadow {
@@ -267,7 +263,9 @@ func (t *term) reopen(closed *lockcluster.Migration, c *change) error {
 	next.GateClosed, next.Reason = false, "a change of the migration state was given up"
 	m, err := t.setMigration(ctx, max(m.Epoch, closed.Epoch), next)
 	if err == nil && m.Decides(m.Namespace) != lockcluster.SystemEnhanced {
-		err = t.c.legacy.raise(ctx, &m, t.fence(&m))
+		if err = t.c.legacy.raise(ctx, &m, t.fence(&m)); errors.Is(err, migration.ErrFollowed) {
+			return nil // its Atlantis goes on deciding
+		}
 	}
 	if err != nil {
 		t.ready.Store(false)
@@ -279,13 +277,15 @@ func (t *term) reopen(closed *lockcluster.Migration, c *change) error {
 
 // reopenLater opens the gate again as soon as that can be done.
 func (t *term) reopenLater() {
-	t.changeMu.Lock()
-	defer t.changeMu.Unlock()
-	for !t.takeOver() {
-		if !t.c.sleep(t.ctx, dutyPause) {
-			return
+	for {
+		if m := t.c.Migration(); !m.GateClosed {
+			break
+		}
+		if t.inherited() || !t.c.sleep(t.ctx, dutyPause) {
+			break
 		}
 	}
+	t.realignAfter()
 }
 
 func (t *term) openGate(c *change) {

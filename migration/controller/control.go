@@ -10,6 +10,7 @@ import (
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/compat/bridge"
 	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/migration"
 )
 
 // changeTimeout bounds a change of the migration state that was given no limit.
@@ -78,11 +79,11 @@ func (t *term) control(ctx context.Context, in controlRequest) (out controlReply
 		cmp, err := t.compareSystems(ctx)
 		return controlReply{Compare: cmp}, err
 	}
-	t.changeMu.Lock()
-	defer t.changeMu.Unlock()
-	if t.ctx.Err() != nil {
-		return out, errNotReady
+	done, err := t.alone(ctx)
+	if err != nil {
+		return out, err
 	}
+	defer done()
 	switch {
 	case in.Attach != nil:
 		return out, t.attach(ctx, in.Attach)
@@ -115,10 +116,11 @@ func (t *term) attach(ctx context.Context, a *attachRequest) error {
 		t.c.log.Info("the legacy system was attached", "kind", a.Kind, "host", a.Host, "namespace", a.Namespace, "epoch", m.Epoch)
 		t.ready.Store(false)
 		if err := t.align(ctx, &m); err != nil {
+			t.warnOnce("this node cannot decide yet", err)
 			t.wg.Go(t.realignAfter)
-			return err
+		} else {
+			t.ready.Store(true)
 		}
-		t.ready.Store(true)
 	}
 	return t.found(ctx, a)
 }
@@ -167,10 +169,17 @@ func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (loc
 	}
 	ctx, cancel := t.limit(ctx, req.Timeout)
 	defer cancel()
+	if !unverified {
+		if err := t.c.legacy.take(ctx, &m); err != nil {
+			return res, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+	}
 	c := &change{before: m, next: m, authority: from, unverified: unverified}
 	c.next.Mode, c.next.Active, c.next.Percentage, c.next.Canary = lockcluster.ModeBlueGreen, to, 0, nil
 	c.next.Reason = req.Reason
-	err = t.run(ctx, c)
+	if err = t.run(ctx, c); err != nil && from == lockcluster.SystemLegacy && !t.ready.Load() {
+		_ = t.c.legacy.letGo(t.ctx, &m) // the switch's own error counts
+	}
 	t.c.history.note(c, err)
 	res.GateClosedMS, res.Carried = float64(c.gateTime.Microseconds())/1000, c.carried
 	if err != nil {
@@ -205,7 +214,7 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 		return true, append(checks, "the legacy system cannot be reached; the enhanced system goes on with its mirror as it is"), nil
 	}
 	checks = append(checks, "the legacy system answers")
-	if !t.ready.Load() {
+	if !t.ready.Load() && !t.followed(short, m) {
 		return false, checks, fmt.Errorf("%w: this leader has not brought both systems up yet; try again in a moment", ErrRefused)
 	}
 	if to != lockcluster.SystemEnhanced {
@@ -226,6 +235,11 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 		err = nil
 	}
 	return false, checks, err
+}
+
+// followed reports whether an Atlantis owns the legacy system.
+func (t *term) followed(ctx context.Context, m *lockcluster.Migration) bool {
+	return errors.Is(t.c.legacy.raise(ctx, m, t.fence(m)), migration.ErrFollowed)
 }
 
 func (t *term) limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

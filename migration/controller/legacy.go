@@ -12,6 +12,7 @@ import (
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/backends"
 	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/migration"
 )
 
 // legacy is the way to the legacy system: opened here, or on the node that has
@@ -73,7 +74,11 @@ func (l *legacy) use(ctx context.Context, f func(b backends.Backend) error) erro
 	if err != nil {
 		return err
 	}
-	if err = f(b); errors.Is(err, backends.ErrUnavailable) || errors.Is(err, lockcluster.ErrClosed) {
+	err = f(b)
+	if errors.Is(err, migration.ErrFollowed) {
+		return err // it is well: it is not ours
+	}
+	if errors.Is(err, backends.ErrUnavailable) || errors.Is(err, lockcluster.ErrClosed) {
 		l.mu.Lock()
 		l.suspect = true
 		l.mu.Unlock()
@@ -112,10 +117,20 @@ func (l *legacy) do(ctx context.Context, m *lockcluster.Migration, fence backend
 	if !l.here(m) {
 		return l.callDo(ctx, m, fence, req)
 	}
+	return l.write(ctx, fence, time.Now(), req)
+}
+
+// write has the legacy system of this node decide req for whoever leads by
+// fence.
+func (l *legacy) write(ctx context.Context, fence backends.Fence, now time.Time, req lockcluster.Request) (res lockcluster.Result, err error) {
+	step("write")
 	err = l.use(ctx, func(b backends.Backend) error {
-		res, err = b.Do(ctx, fence, time.Now(), req)
+		res, err = b.Do(ctx, fence, now, req)
 		return err
 	})
+	if errors.Is(err, backends.ErrFenced) {
+		l.c.log.Warn("the legacy system refused a write: another leader or epoch has taken over", "term", fence.Term, "epoch", fence.Epoch)
+	}
 	return res, err
 }
 
@@ -212,4 +227,32 @@ func (c *Controller) Unreadable(ctx context.Context) ([]backends.Bad, error) {
 		bad = []backends.Bad{}
 	}
 	return bad, err
+}
+
+// followed is a legacy system that an Atlantis owns until it is taken.
+type followed interface {
+	Take(ctx context.Context) error
+	LetGo() error
+}
+
+// take makes a followed legacy system the cluster's own; of any other it is that
+// already.
+func (l *legacy) take(ctx context.Context, m *lockcluster.Migration) error {
+	return l.ownership(ctx, m, methodTake)
+}
+
+// letGo gives a followed legacy system back to its Atlantis.
+func (l *legacy) letGo(ctx context.Context, m *lockcluster.Migration) error {
+	return l.ownership(ctx, m, methodLetGo)
+}
+
+func (l *legacy) ownership(ctx context.Context, m *lockcluster.Migration, method string) error {
+	if !l.here(m) {
+		_, err := l.call(ctx, m, method, nil)
+		return err
+	}
+	return l.use(ctx, func(b backends.Backend) error {
+		_, err := serveLegacy(ctx, b, method, nil)
+		return err
+	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/lockcluster/lockcluster/fsm"
 	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/migration"
 )
 
 // What controllers ask each other. Bodies are those of the functions below;
@@ -27,6 +28,8 @@ const (
 	methodGet        = "legacy.get"    // a record key
 	methodScan       = "legacy.scan"   // a prefix
 	methodDigest     = "legacy.digest" // a namespace
+	methodTake       = "legacy.take"   // own a file that was followed
+	methodLetGo      = "legacy.let-go"
 	methodUnreadable = "legacy.unreadable"
 	methodView       = "legacy.view"    // the index of the view that the caller has
 	methodControl    = "control"        // of the leader: a JSON controlRequest
@@ -45,12 +48,14 @@ const (
 	endUnknown     = 6
 	endOverloaded  = 7
 	endNoLeader    = 8
+	endFollowed    = 9
 )
 
 var ends = map[byte]error{
 	endFenced: backends.ErrFenced, endUnavailable: backends.ErrUnavailable, endNotReady: errNotReady,
 	endInvalid: lockcluster.ErrInvalid, endRefused: ErrRefused, endUnknown: lockcluster.ErrOutcomeUnknown,
 	endOverloaded: lockcluster.ErrOverloaded, endNoLeader: lockcluster.ErrNoLeader,
+	endFollowed: migration.ErrFollowed,
 }
 
 // ServeCall answers another node's controller.
@@ -59,7 +64,7 @@ func (c *Controller) ServeCall(ctx context.Context, method string, body []byte) 
 	if err == nil {
 		return append([]byte{endOK}, out...), nil
 	}
-	for _, end := range []byte{endFenced, endInvalid, endRefused, endUnknown, endOverloaded, endNotReady, endUnavailable, endNoLeader} {
+	for _, end := range []byte{endRefused, endFollowed, endFenced, endInvalid, endRefused, endUnknown, endOverloaded, endNotReady, endUnavailable, endNoLeader} {
 		if errors.Is(err, ends[end]) {
 			return append([]byte{end}, err.Error()...), nil
 		}
@@ -77,6 +82,8 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 		return c.serveWindow(body)
 	case methodAttached:
 		return c.serveAttached()
+	case methodDo:
+		return c.serveDo(ctx, body)
 	}
 	var out []byte
 	err := c.legacy.use(ctx, func(b backends.Backend) (err error) {
@@ -86,23 +93,25 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 	return out, err
 }
 
+func (c *Controller) serveDo(ctx context.Context, body []byte) ([]byte, error) {
+	fence, now, rest, err := decodeFence(body)
+	if err != nil {
+		return nil, err
+	}
+	cmd, err := command.DecodeCommand(rest)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
+	}
+	res, err := c.legacy.write(ctx, fence, now, cmd.Request)
+	if err != nil {
+		return nil, err
+	}
+	return command.EncodeResult(res)
+}
+
 // serveLegacy answers for the legacy system of this node.
 func serveLegacy(ctx context.Context, b backends.Backend, method string, body []byte) ([]byte, error) {
 	switch method {
-	case methodDo:
-		fence, now, rest, err := decodeFence(body)
-		if err != nil {
-			return nil, err
-		}
-		cmd, err := command.DecodeCommand(rest)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
-		}
-		res, err := b.Do(ctx, fence, now, cmd.Request)
-		if err != nil {
-			return nil, err
-		}
-		return command.EncodeResult(res)
 	case methodRaise:
 		fence, _, _, err := decodeFence(body)
 		if err != nil {
@@ -124,6 +133,16 @@ func serveLegacy(ctx context.Context, b backends.Backend, method string, body []
 		}
 		digest, records := state.ContentDigest(view, string(body))
 		return append(binary.BigEndian.AppendUint64(nil, uint64(records)), digest...), nil //nolint:gosec // a count
+	case methodTake:
+		if f, ok := b.(followed); ok {
+			return nil, f.Take(ctx)
+		}
+		return nil, nil
+	case methodLetGo:
+		if f, ok := b.(followed); ok {
+			return nil, f.LetGo()
+		}
+		return nil, nil
 	case methodUnreadable:
 		bad, err := unreadableOf(ctx, b)
 		if err != nil {
@@ -174,7 +193,14 @@ type remoteError struct {
 }
 
 func (e *remoteError) Error() string { return e.text }
-func (e *remoteError) Unwrap() error { return e.end }
+
+// Unwrap returns the kind. What is followed cannot be written to either.
+func (e *remoteError) Unwrap() []error {
+	if errors.Is(e.end, migration.ErrFollowed) {
+		return []error{e.end, backends.ErrUnavailable}
+	}
+	return []error{e.end}
+}
 
 func (c *Controller) callDecide(ctx context.Context, addr string, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
 	body, err := command.EncodeCommand(id, req)

@@ -25,15 +25,16 @@ const (
 type term struct {
 	c      *Controller
 	number uint64
-	ctx    context.Context //nolint:containedctx // the life of the leadership
-	ready  atomic.Bool     // the legacy system is fenced and compared: this node may decide
-	noting atomic.Bool     // ModeLegacy: note what changes, for the switch that begins
+	ctx    context.Context        //nolint:containedctx // the life of the leadership
+	ready  atomic.Bool            // the legacy system is fenced and compared: this node may decide
+	why    atomic.Pointer[string] // why not, if it is not ready
+	noting atomic.Bool            // ModeLegacy: note what changes, for the switch that begins
 
 	gate       gate
 	stripes    stripes
 	toEnhanced *dirty // what the legacy system has changed: the enhanced mirror's work
 	queue      *shadowQueue
-	changeMu   sync.Mutex // one change of the migration state at a time
+	changing   chan struct{} // holds one token while the migration state is changed
 	wg         sync.WaitGroup
 }
 
@@ -73,22 +74,30 @@ func (c *Controller) serveTerm(number uint64, ended context.Context) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	defer context.AfterFunc(ended, cancel)()
-	t := &term{c: c, number: number, ctx: ctx, toEnhanced: newDirty(), queue: newShadowQueue()}
+	t := &term{c: c, number: number, ctx: ctx, toEnhanced: newDirty(), queue: newShadowQueue(), changing: make(chan struct{}, 1)}
 	c.changed.drop()
 	c.setTerm(t)
 	defer c.setTerm(nil)
 	t.wg.Go(t.mirrorToLegacy)
 	t.wg.Go(t.mirrorToEnhanced)
 	t.wg.Go(t.runShadow)
-	t.changeMu.Lock()
-	for !t.takeOver() {
-		if !c.sleep(ctx, dutyPause) {
-			break
-		}
-	}
-	t.changeMu.Unlock()
+	t.wg.Go(t.followLegacy)
+	t.wg.Go(t.takeOver)
 	<-ctx.Done()
 	t.wg.Wait()
+}
+
+// alone lets one change of the migration state at a time go on; done must
+// follow.
+func (t *term) alone(ctx context.Context) (done func(), err error) {
+	select {
+	case t.changing <- struct{}{}:
+		return func() { <-t.changing }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: another change of the migration state is under way", ErrRefused)
+	case <-t.ctx.Done():
+		return nil, errNotReady
+	}
 }
 
 // takeOver makes this node the one that decides. It raises the epoch, so that
@@ -96,10 +105,24 @@ func (c *Controller) serveTerm(number uint64, ended context.Context) {
 // applied any more; it fences the legacy store; and it brings the mirror up to
 // its authority. A gate that a switch has left closed is opened: what the log
 // says decides, and that is one system at every moment.
-func (t *term) takeOver() bool {
+func (t *term) takeOver() {
+	for !t.inherited() {
+		if !t.c.sleep(t.ctx, dutyPause) {
+			return
+		}
+	}
+	t.realignAfter()
+}
+
+// inherited makes the migration state this leader's.
+func (t *term) inherited() bool {
+	done, err := t.alone(t.ctx)
+	if err != nil {
+		return false
+	}
+	defer done()
 	m := t.c.Migration()
-	if m.Mode == lockcluster.ModeEnhanced {
-		t.ready.Store(true)
+	if m.Mode == lockcluster.ModeEnhanced && !m.GateClosed {
 		return true
 	}
 	next := m
@@ -107,20 +130,65 @@ func (t *term) takeOver() bool {
 	if m.GateClosed {
 		next.Reason = "a new leader has taken over; the switch that was under way did not happen"
 	}
-	m, err := t.setMigration(t.ctx, m.Epoch, next)
-	if err == nil {
-		err = t.align(t.ctx, &m)
-	}
-	if err != nil {
+	if m, err = t.setMigration(t.ctx, m.Epoch, next); err != nil {
 		t.warnOnce("this node cannot decide yet", err)
 		return false
 	}
 	if m.Mode == lockcluster.ModeShadow {
 		t.inherit()
 	}
-	t.ready.Store(true)
-	t.c.log.Info("this node decides", "mode", m.Mode.String(), "epoch", m.Epoch, "term", t.number)
 	return true
+}
+
+// realignAfter fences and compares both systems, again and again until that has
+// succeeded. Changes of the migration state may go on between two tries.
+func (t *term) realignAfter() {
+	for t.ctx.Err() == nil {
+		if done, err := t.alone(t.ctx); err == nil {
+			m := t.c.Migration()
+			err := t.align(t.ctx, &m)
+			if err == nil {
+				t.ready.Store(true)
+				t.c.log.Info("this node decides", "mode", m.Mode.String(), "epoch", m.Epoch, "term", t.number)
+			}
+			done()
+			if err == nil {
+				return
+			}
+			why := err.Error()
+			t.why.Store(&why)
+			t.warnOnce("this node cannot decide yet", err)
+		}
+		if !t.c.sleep(t.ctx, dutyPause) {
+			return
+		}
+	}
+}
+
+// followPause is between two looks at a legacy system that an Atlantis owns.
+const followPause = 200 * time.Millisecond
+
+// followLegacy keeps the enhanced system a copy of a legacy system that an
+// Atlantis still owns: as long as it cannot be fenced this node decides nothing.
+func (t *term) followLegacy() {
+	seen := uint64(0)
+	for t.c.sleep(t.ctx, followPause) {
+		m := t.c.Migration()
+		if t.ready.Load() || m.GateClosed || m.Mode != lockcluster.ModeShadow && (m.Mode != lockcluster.ModeBlueGreen || m.Active != lockcluster.SystemLegacy) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(t.ctx, 4*legacyTimeout)
+		view, err := t.c.legacy.view(ctx, &m)
+		if err == nil && view.Index() != seen {
+			if err = t.copyAll(ctx, &m, lockcluster.SystemEnhanced); err == nil {
+				seen = view.Index()
+			}
+		}
+		cancel()
+		if err != nil && !errors.Is(err, errMoved) {
+			t.warnOnce("the legacy system cannot be followed", err)
+		}
+	}
 }
 
 // inherit takes over what the leaders before have found.
@@ -192,7 +260,12 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 	defer t.gate.leave()
 	m := t.c.Migration()
 	switch {
-	case !t.ready.Load() || m.GateClosed || t.ctx.Err() != nil:
+	case m.GateClosed || t.ctx.Err() != nil:
+		return lockcluster.Result{}, errNotReady
+	case !t.ready.Load():
+		if why := t.why.Load(); why != nil {
+			return lockcluster.Result{}, fmt.Errorf("%w: %s", errNotReady, *why)
+		}
 		return lockcluster.Result{}, errNotReady
 	case m.Decides(namespaceOf(req)) == lockcluster.SystemLegacy:
 		return t.decideLegacy(&m, req)
@@ -238,11 +311,7 @@ func (t *term) askLegacy(m *lockcluster.Migration, req lockcluster.Request) (loc
 	ctx, cancel := context.WithTimeout(t.ctx, legacyTimeout)
 	defer cancel()
 	start := time.Now()
-	step("write")
 	res, err := t.c.legacy.do(ctx, m, t.fence(m), req)
-	if errors.Is(err, backends.ErrFenced) {
-		t.c.log.Warn("the legacy system refused a write of this node: another leader or epoch has taken over", "term", t.number, "epoch", m.Epoch)
-	}
 	if _, mirror := req.(lockcluster.Mirror); !mirror && err == nil {
 		if r, ok := req.(lockcluster.Routed); ok {
 			req = r.Request

@@ -150,17 +150,10 @@ func (f *clientFlags) explain(ctx context.Context, c *client, err error) error {
 			text += " (the addresses of lockcluster dev, as none were given)"
 		}
 		text += ": is the cluster running? Start one with 'lockcluster dev', or name its nodes with --endpoints (" + endpointsEnv + ")"
+	case leaderless(ctx, c):
+		text = "the nodes answer, but there is no leader: too few voters reach each other; see 'lockcluster cluster status'"
 	default:
-		st, known := diagnose(ctx, c)
-		switch {
-		case known && st.Leader != "" && unanswered.NoLeader && st.Mode != lockcluster.ModeEnhanced.String():
-			text = "there is a leader, but it decides nothing now: the legacy system cannot be reached, or a switch is under way; " +
-				"see 'lockcluster migration status'"
-		case unanswered.NoLeader || known && st.Leader == "":
-			text = "the nodes answer, but there is no leader: too few voters reach each other; see 'lockcluster cluster status'"
-		default:
-			return err
-		}
+		return err
 	}
 	if errors.Is(err, lockcluster.ErrOutcomeUnknown) {
 		text += "; whether the change was made is not known: look before you repeat it"
@@ -168,12 +161,12 @@ func (f *clientFlags) explain(ctx context.Context, c *client, err error) error {
 	return &explainedError{text, err}
 }
 
-// diagnose asks any node how the cluster is.
-func diagnose(ctx context.Context, c *client) (st rpc.ClusterStatus, known bool) {
+// leaderless asks any node whether it knows of no leader.
+func leaderless(ctx context.Context, c *client) bool {
 	ctx, cancel := context.WithTimeout(ctx, diagnoseTimeout)
 	defer cancel()
-	st, err := c.Status(ctx, true)
-	return st, err == nil
+	s, err := c.Status(ctx, true)
+	return err == nil && s.Leader == ""
 }
 
 // explainedError has a text for a person instead of its cause's.

@@ -38,8 +38,9 @@ it is readable by you only, so give it to Atlantis's user.
 
 With --offline it asks no cluster but reads the data directory of one stopped node,
 and changes nothing there. Export from every node that is left and use the file with
-the highest term, and then the highest log index: it has all that was acknowledged.
-Its last log entries may never have been committed; nobody was told that they were.
+the highest term, and then the highest log index: if a majority of the nodes is left,
+it has all that was acknowledged. Its last log entries may never have been committed;
+nobody was told that they were.
 
 What an atlantis.db cannot hold is listed, and the exit code is 3.`,
 		Example: `  lockcluster export --to boltdb:/var/lib/atlantis/atlantis.db
@@ -118,12 +119,12 @@ func (a *app) fetchView(ctx context.Context, f *clientFlags) (*state.View, error
 	return view, f.explain(ctx, c, err)
 }
 
-// view reads the cluster's state as a backup would have it.
+// view reads all that the lock system holds that decides now.
 func (c *client) view(ctx context.Context) (*state.View, error) {
 	r, w := io.Pipe()
 	sent := make(chan error, 1)
 	go func() {
-		err := c.SnapshotSave(ctx, w)
+		err := c.SaveDeciding(ctx, w)
 		_ = w.CloseWithError(err) // a pipe's never fails
 		sent <- err
 	}()
@@ -188,7 +189,7 @@ func (v exportView) remarks(w io.Writer) {
 	if o := v.Offline; o != nil {
 		say(w, "\nRead offline from node %s: the snapshot of log index %d and %d log entries up to index %d of term %d.\n",
 			visible(o.NodeID), o.SnapshotIndex, o.Entries, o.LastIndex, o.LastTerm)
-		say(w, "Compare with the other nodes that are left: the highest term, then the highest index, has all that was acknowledged.\n"+
+		say(w, "Compare with the other nodes that are left: of a majority, the one with the highest term, then index, has all that was acknowledged.\n"+
 			"The last entries may never have been committed; they are included.\n")
 		for _, warning := range o.Warnings {
 			say(w, "WARNING: %s\n", visible(warning))

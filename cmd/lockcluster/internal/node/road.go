@@ -15,6 +15,7 @@ import (
 	"github.com/lockcluster/lockcluster/cmd/lockcluster/internal/config"
 	"github.com/lockcluster/lockcluster/compat/bridge"
 	"github.com/lockcluster/lockcluster/compat/health"
+	"github.com/lockcluster/lockcluster/migration"
 	"github.com/lockcluster/lockcluster/migration/controller"
 	"github.com/lockcluster/lockcluster/rpc"
 )
@@ -58,6 +59,9 @@ func newRoad(s config.Server, peers *rpc.Peers, settle func(string, lockcluster.
 	return r, err
 }
 
+// attachFollow is the value of --legacy-attach for a file that an Atlantis owns.
+const attachFollow = "follow"
+
 // attached is the legacy system that the node's settings name, if any.
 func attached(s config.Server) *controller.Attached {
 	o := backends.Options{}
@@ -73,10 +77,11 @@ func attached(s config.Server) *controller.Attached {
 	if err != nil {
 		ns = lockcluster.DefaultNamespace // the settings were checked; opening tells
 	}
-	return &controller.Attached{
-		Kind: o.Backend, Namespace: ns,
-		Open: func(ctx context.Context) (backends.Backend, error) { return backends.Open(ctx, o) },
+	open := func(ctx context.Context) (backends.Backend, error) { return backends.Open(ctx, o) }
+	if s.LegacyBoltDB != "" && s.LegacyAttach == attachFollow {
+		open = func(ctx context.Context) (backends.Backend, error) { return migration.OpenFollowed(ctx, o.Path, ns) }
 	}
+	return &controller.Attached{Kind: o.Backend, Namespace: ns, Open: open}
 }
 
 // start lets the road work on the node.
