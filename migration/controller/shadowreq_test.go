@@ -37,7 +37,8 @@ func TestShadowOf(t *testing.T) {
 			lockcluster.UnlockCommand{Name: "apply", Token: token}, part, lockcluster.UnlockCommand{Name: "apply"},
 		},
 		"document": {
-			lockcluster.DeleteDocument{Key: "k", Revision: 3}, lockcluster.Result{Status: lockcluster.StatusNotHolder},
+			lockcluster.DeleteDocument{Key: "k", Revision: 3},
+			lockcluster.Result{Status: lockcluster.StatusNotHolder},
 			lockcluster.DeleteDocument{Key: "k", Revision: revisionOfNothing},
 		},
 		"applied":  {txn([]lockcluster.Request{release}, there, absent), applied, txn([]lockcluster.Request{open}, absent)},
