@@ -93,9 +93,19 @@ func (c *Client) TransferLeader(ctx context.Context, to string) (string, error) 
 // values with their secrets. After an error w holds a part that no restore
 // accepts.
 func (c *Client) SnapshotSave(ctx context.Context, w io.Writer) error {
+	return c.save(ctx, &pb.SnapshotSaveRequest{}, w)
+}
+
+// SaveDeciding writes, in the form of a backup, what the lock system holds that
+// decides now. It holds stored values as a backup does.
+func (c *Client) SaveDeciding(ctx context.Context, w io.Writer) error {
+	return c.save(ctx, &pb.SnapshotSaveRequest{Deciding: true}, w)
+}
+
+func (c *Client) save(ctx context.Context, req *pb.SnapshotSaveRequest, w io.Writer) error {
 	begun := false
 	return c.stream(ctx, kindRead, func() bool { return !begun }, func(ctx context.Context, cc *grpc.ClientConn, watch *watch) error {
-		stream, err := pb.NewClusterServiceClient(cc).SnapshotSave(ctx, &pb.SnapshotSaveRequest{})
+		stream, err := pb.NewClusterServiceClient(cc).SnapshotSave(ctx, req)
 		if err != nil {
 			return err
 		}

@@ -61,14 +61,18 @@ func (c *clusterService) TransferLeader(ctx context.Context, r *pb.TransferLeade
 	return &pb.TransferLeaderResponse{Leader: leader}, err
 }
 
-func (c *clusterService) SnapshotSave(_ *pb.SnapshotSaveRequest, stream grpc.ServerStreamingServer[pb.SnapshotSaveResponse]) error {
+func (c *clusterService) SnapshotSave(r *pb.SnapshotSaveRequest, stream grpc.ServerStreamingServer[pb.SnapshotSaveResponse]) error {
 	if c.backup == nil {
 		return ErrUnimplemented
 	}
 	w := bufio.NewWriterSize(writerFunc(func(b []byte) error {
 		return stream.Send(&pb.SnapshotSaveResponse{Chunk: b})
 	}), chunkBytes)
-	if err := c.backup.SnapshotSave(stream.Context(), w); err != nil {
+	save := c.backup.SnapshotSave
+	if r.GetDeciding() {
+		save = c.backup.SaveDeciding
+	}
+	if err := save(stream.Context(), w); err != nil {
 		return err
 	}
 	return w.Flush()

@@ -61,6 +61,9 @@ type Cluster interface {
 type Backup interface {
 	// SnapshotSave writes a backup of a linearizable state to w.
 	SnapshotSave(ctx context.Context, w io.Writer) error
+	// SaveDeciding writes, in the same form, what the lock system holds that
+	// decides now.
+	SaveDeciding(ctx context.Context, w io.Writer) error
 	// SnapshotRestore replaces the state of the cluster by the backup in r,
 	// after it has verified all of it.
 	SnapshotRestore(ctx context.Context, r io.Reader) (RestoreInfo, error)

@@ -243,6 +243,9 @@ func (n *node) TransferLeader(_ context.Context, to string) (string, error) {
 
 // SnapshotSave writes the records; the codec of package fsm is not what is
 // tested here.
+// SaveDeciding implements [rpc.Backup]: one system decides here.
+func (n *node) SaveDeciding(ctx context.Context, w io.Writer) error { return n.SnapshotSave(ctx, w) }
+
 func (n *node) SnapshotSave(ctx context.Context, w io.Writer) error {
 	view, err := n.View(ctx)
 	if err != nil {

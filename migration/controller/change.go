@@ -263,7 +263,9 @@ func (t *term) reopen(closed *lockcluster.Migration, c *change) error {
 	next.GateClosed, next.Reason = false, "a change of the migration state was given up"
 	m, err := t.setMigration(ctx, max(m.Epoch, closed.Epoch), next)
 	if err == nil && m.Decides(m.Namespace) != lockcluster.SystemEnhanced {
-		err = t.c.legacy.raise(ctx, &m, t.fence(&m))
+		if err = t.c.legacy.raise(ctx, &m, t.fence(&m)); errors.Is(err, migration.ErrFollowed) {
+			return nil // its Atlantis goes on deciding
+		}
 	}
 	if err != nil {
 		t.ready.Store(false)

@@ -119,7 +119,7 @@ type Controller struct {
 }
 
 // errNotReady means that this node is not, or not yet, the leader that decides.
-var errNotReady = errors.New("this node does not decide: it is not the leader, or has just become it")
+var errNotReady = errors.New("the leader does not decide yet")
 
 // Open returns a controller. The node's hooks must be given to
 // [Controller.NoteMigration] and [Controller.NoteChanges], which is why it

@@ -25,9 +25,10 @@ const (
 type term struct {
 	c      *Controller
 	number uint64
-	ctx    context.Context //nolint:containedctx // the life of the leadership
-	ready  atomic.Bool     // the legacy system is fenced and compared: this node may decide
-	noting atomic.Bool     // ModeLegacy: note what changes, for the switch that begins
+	ctx    context.Context        //nolint:containedctx // the life of the leadership
+	ready  atomic.Bool            // the legacy system is fenced and compared: this node may decide
+	why    atomic.Pointer[string] // why not, if it is not ready
+	noting atomic.Bool            // ModeLegacy: note what changes, for the switch that begins
 
 	gate       gate
 	stripes    stripes
@@ -154,6 +155,8 @@ func (t *term) realignAfter() {
 			if err == nil {
 				return
 			}
+			why := err.Error()
+			t.why.Store(&why)
 			t.warnOnce("this node cannot decide yet", err)
 		}
 		if !t.c.sleep(t.ctx, dutyPause) {
@@ -257,7 +260,12 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 	defer t.gate.leave()
 	m := t.c.Migration()
 	switch {
-	case !t.ready.Load() || m.GateClosed || t.ctx.Err() != nil:
+	case m.GateClosed || t.ctx.Err() != nil:
+		return lockcluster.Result{}, errNotReady
+	case !t.ready.Load():
+		if why := t.why.Load(); why != nil {
+			return lockcluster.Result{}, fmt.Errorf("%w: %s", errNotReady, *why)
+		}
 		return lockcluster.Result{}, errNotReady
 	case m.Decides(namespaceOf(req)) == lockcluster.SystemLegacy:
 		return t.decideLegacy(&m, req)

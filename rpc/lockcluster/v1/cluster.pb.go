@@ -674,7 +674,10 @@ func (x *TransferLeaderResponse) GetLeader() string {
 }
 
 type SnapshotSaveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Not a backup of the cluster, but what the lock system holds that decides
+	// now, in the same form: the legacy system while that decides.
+	Deciding      bool `protobuf:"varint,1,opt,name=deciding,proto3" json:"deciding,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -707,6 +710,13 @@ func (x *SnapshotSaveRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use SnapshotSaveRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotSaveRequest) Descriptor() ([]byte, []int) {
 	return file_rpc_lockcluster_v1_cluster_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SnapshotSaveRequest) GetDeciding() bool {
+	if x != nil {
+		return x.Deciding
+	}
+	return false
 }
 
 type SnapshotSaveResponse struct {
@@ -906,8 +916,9 @@ const file_rpc_lockcluster_v1_cluster_proto_rawDesc = "" +
 	"\x15TransferLeaderRequest\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\"0\n" +
 	"\x16TransferLeaderResponse\x12\x16\n" +
-	"\x06leader\x18\x01 \x01(\tR\x06leader\"\x15\n" +
-	"\x13SnapshotSaveRequest\",\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\"1\n" +
+	"\x13SnapshotSaveRequest\x12\x1a\n" +
+	"\bdeciding\x18\x01 \x01(\bR\bdeciding\",\n" +
 	"\x14SnapshotSaveResponse\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\fR\x05chunk\".\n" +
 	"\x16SnapshotRestoreRequest\x12\x14\n" +

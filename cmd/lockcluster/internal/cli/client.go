@@ -150,7 +150,7 @@ func (f *clientFlags) explain(ctx context.Context, c *client, err error) error {
 			text += " (the addresses of lockcluster dev, as none were given)"
 		}
 		text += ": is the cluster running? Start one with 'lockcluster dev', or name its nodes with --endpoints (" + endpointsEnv + ")"
-	case unanswered.NoLeader || leaderless(ctx, c):
+	case leaderless(ctx, c):
 		text = "the nodes answer, but there is no leader: too few voters reach each other; see 'lockcluster cluster status'"
 	default:
 		return err

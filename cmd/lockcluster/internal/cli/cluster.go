@@ -77,7 +77,11 @@ func statusTable(w io.Writer, s statusView) error {
 	}
 	say(w, "leader %s · term %d · commit index %d · mode %s · active system %s · epoch %d\n",
 		visible(leader), s.Term, s.CommitIndex, visible(s.Mode), visible(activeText(s.ActiveSystem)), s.Epoch)
-	say(w, "%s\n", counts(s.Locks, s.CommandLocks, s.Documents, " · ", " · "))
+	what := ""
+	if s.LegacyNamespace != "" {
+		what = "in the enhanced system: "
+	}
+	say(w, "%s%s\n", what, counts(s.Locks, s.CommandLocks, s.Documents, " · ", " · "))
 	if s.Note != "" {
 		say(w, "%s\n", visible(s.Note))
 	}

@@ -119,12 +119,12 @@ func (a *app) fetchView(ctx context.Context, f *clientFlags) (*state.View, error
 	return view, f.explain(ctx, c, err)
 }
 
-// view reads the cluster's state as a backup would have it.
+// view reads all that the lock system holds that decides now.
 func (c *client) view(ctx context.Context) (*state.View, error) {
 	r, w := io.Pipe()
 	sent := make(chan error, 1)
 	go func() {
-		err := c.SnapshotSave(ctx, w)
+		err := c.SaveDeciding(ctx, w)
 		_ = w.CloseWithError(err) // a pipe's never fails
 		sent <- err
 	}()

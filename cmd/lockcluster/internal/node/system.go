@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lockcluster/lockcluster/cluster"
+	"github.com/lockcluster/lockcluster/fsm"
 	"github.com/lockcluster/lockcluster/fsm/state"
 	"github.com/lockcluster/lockcluster/internal/buildinfo"
 	"github.com/lockcluster/lockcluster/migration/controller"
@@ -21,7 +22,7 @@ const leaderPause = 10 * time.Millisecond
 // system is what the gRPC door serves.
 func (r *runner) system(intents rpc.Intents) rpc.System {
 	return rpc.System{
-		NodeID: r.settings.NodeID, Node: r.road.controller, Cluster: membership{r.node, r.road.controller}, Backup: backup{r.node}, Peer: r.node, Intents: intents,
+		NodeID: r.settings.NodeID, Node: r.road.controller, Cluster: membership{r.node, r.road.controller}, Backup: backup{r.node, r.road.controller}, Peer: r.node, Intents: intents,
 		Caller: r.road.controller, Migration: roadDoor{r.road},
 		Checks: []rpc.Check{{Name: "cluster", Run: func(context.Context) error { return r.node.Ready() }}},
 	}
@@ -138,12 +139,24 @@ func (e *refusedError) Unwrap() error        { return e.err }
 func (e *refusedError) Is(target error) bool { return target == rpc.ErrRefused }
 
 // backup is the node as the snapshot calls need it.
-type backup struct{ node *cluster.Node }
+type backup struct {
+	node       *cluster.Node
+	controller *controller.Controller
+}
 
 // SnapshotSave implements [rpc.Backup].
 func (b backup) SnapshotSave(ctx context.Context, w io.Writer) error {
 	_, err := b.node.SaveSnapshot(ctx, w)
 	return err
+}
+
+// SaveDeciding implements [rpc.Backup].
+func (b backup) SaveDeciding(ctx context.Context, w io.Writer) error {
+	view, err := b.controller.View(ctx)
+	if err != nil {
+		return err
+	}
+	return fsm.WriteSnapshot(w, view)
 }
 
 // SnapshotRestore implements [rpc.Backup].
