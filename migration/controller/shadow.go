@@ -159,7 +159,7 @@ func (q *shadowQueue) drop() {
 func (t *term) shadow(m *lockcluster.Migration, req lockcluster.Request, res lockcluster.Result, err error) {
 	t.c.shadow.operation()
 	if err == nil {
-		if again, ok := shadowOf(req, &res); !ok || !t.queue.add(shadowed{req: again, legacy: res}) {
+		if !t.queue.add(shadowed{req: req, legacy: res}) {
 			t.c.shadow.skipped()
 		}
 		return
