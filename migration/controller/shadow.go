@@ -159,7 +159,7 @@ func (q *shadowQueue) drop() {
 func (t *term) shadow(m *lockcluster.Migration, req lockcluster.Request, res lockcluster.Result, err error) {
 	t.c.shadow.operation()
 	if err == nil {
-		if !t.queue.add(shadowed{req: req, legacy: res}) {
+		if !t.queue.add(shadowed{req: asShadowed(req, &res), legacy: res}) {
 			t.c.shadow.skipped()
 		}
 		return
