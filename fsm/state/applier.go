@@ -43,6 +43,9 @@ type Applier struct {
 	books   *statepb.RequestMetaRecord
 	limits  limits
 	changes []LeaseChange
+	// clientsAreNew: the oldest client is not old enough to be dropped. It stays
+	// so within an entry, where the clock stands still and clients only get newer.
+	clientsAreNew bool
 }
 
 // Begin opens an entry. The first epoch of fencing tokens is 1.
