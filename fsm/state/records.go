@@ -37,6 +37,24 @@ func get(r Reader, key string, m proto.Message) bool {
 	return ok
 }
 
+// lockRecord is what [encodeLock] writes, as a message: the tests compare them.
+func lockRecord(l *lockcluster.Lock) *statepb.LockRecord {
+	rec := &statepb.LockRecord{
+		RepoLen: uint32(len(l.Key.Repo)), PathLen: uint32(len(l.Key.Path)), WorkspaceLen: uint32(len(l.Key.Workspace)),
+		Kind: uint32(l.Kind), Host: []byte(l.Owner.Host), Pull: int64(l.Owner.Pull), OwnerId: []byte(l.Owner.ID),
+		User: []byte(l.User), Priority: uint32(l.Priority), TokenEpoch: l.Token.Epoch, TokenCounter: l.Token.Counter,
+		AcquiredUnixNs: l.AcquiredAt.UnixNano(), AcquiredOffsetSeconds: int32(zoneOffset(l.AcquiredAt)),
+		TtlNs: int64(l.TTL), LeaseEpoch: l.LeaseEpoch, Revision: l.Revision, Value: l.Value,
+	}
+	if l.Owner.Repo != l.Key.Repo {
+		rec.OwnerRepo = []byte(l.Owner.Repo)
+	}
+	if !l.RenewedAt.IsZero() {
+		rec.RenewedUnixMs = l.RenewedAt.UnixMilli()
+	}
+	return rec
+}
+
 func zoneOffset(t time.Time) int {
 	_, offset := t.Zone()
 	return offset

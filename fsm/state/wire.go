@@ -128,17 +128,7 @@ func decodeClient(key string, b []byte, rec *statepb.ClientRecord) {
 }
 
 func scanClient(b []byte, rec *statepb.ClientRecord) bool {
-	for len(b) > 0 {
-		num, kind, n := protowire.ConsumeTag(b)
-		if n < 0 || kind != protowire.VarintType {
-			return false
-		}
-		b = b[n:]
-		v, n := protowire.ConsumeVarint(b)
-		if n < 0 {
-			return false
-		}
-		b = b[n:]
+	return scanNumbers(b, func(num protowire.Number, v uint64) bool {
 		switch num {
 		case 1:
 			rec.AckedBelow = v
@@ -149,8 +139,84 @@ func scanClient(b []byte, rec *statepb.ClientRecord) bool {
 		default:
 			return false
 		}
+		return true
+	})
+}
+
+// scanNumbers calls set with each field of a record that has only numbers.
+func scanNumbers(b []byte, set func(protowire.Number, uint64) bool) bool {
+	for len(b) > 0 {
+		num, kind, n := protowire.ConsumeTag(b)
+		if n < 0 || kind != protowire.VarintType {
+			return false
+		}
+		b = b[n:]
+		v, n := protowire.ConsumeVarint(b)
+		if n < 0 || !set(num, v) {
+			return false
+		}
+		b = b[n:]
 	}
 	return true
+}
+
+func appendMeta(b []byte, rec *statepb.MetaRecord) []byte {
+	b = appendNumber(b, 1, rec.TokenEpoch)
+	b = appendNumber(b, 2, rec.TokenCounter)
+	b = appendNumber(b, 3, rec.LeaseCounter)
+	b = appendNumber(b, 4, rec.Locks)
+	b = appendNumber(b, 5, rec.Documents)
+	return appendNumber(b, 6, rec.CommandLocks)
+}
+
+func scanMeta(b []byte, rec *statepb.MetaRecord) bool {
+	return scanNumbers(b, func(num protowire.Number, v uint64) bool {
+		switch num {
+		case 1:
+			rec.TokenEpoch = v
+		case 2:
+			rec.TokenCounter = v
+		case 3:
+			rec.LeaseCounter = v
+		case 4:
+			rec.Locks = v
+		case 5:
+			rec.Documents = v
+		case 6:
+			rec.CommandLocks = v
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+func appendBooks(b []byte, rec *statepb.RequestMetaRecord) []byte {
+	b = appendNumber(b, 1, rec.Count)
+	b = appendNumber(b, 2, rec.SizeBytes)
+	b = appendNumber(b, 3, uint64(rec.ClockUnixMs))
+	b = appendNumber(b, 4, rec.Clients)
+	return appendNumber(b, 5, rec.NextOrder)
+}
+
+func scanBooks(b []byte, rec *statepb.RequestMetaRecord) bool {
+	return scanNumbers(b, func(num protowire.Number, v uint64) bool {
+		switch num {
+		case 1:
+			rec.Count = v
+		case 2:
+			rec.SizeBytes = v
+		case 3:
+			rec.ClockUnixMs = int64(v) //nolint:gosec // as package proto cuts it
+		case 4:
+			rec.Clients = v
+		case 5:
+			rec.NextOrder = v
+		default:
+			return false
+		}
+		return true
+	})
 }
 
 func encodeRepo(host string, hosted uint64) []byte {
