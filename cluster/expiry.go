@@ -86,7 +86,7 @@ func (e *expiry) armLocked(l state.Lease, now time.Time) {
 		t = &leaseTimer{id: id, epoch: l.Epoch, deadline: deadline}
 		e.timers[id] = t
 		heap.Push(&e.queue, t)
-	case l.Epoch > t.epoch:
+	case l.Epoch >= t.epoch: // the same epoch: it is counted in full again
 		t.epoch, t.deadline = l.Epoch, deadline
 		heap.Fix(&e.queue, t.pos)
 	}
@@ -164,8 +164,8 @@ func (e *expiry) due(now time.Time) (due []leaseTimer, next time.Duration) {
 		if wait := t.deadline.Sub(now); wait > 0 {
 			return due, wait
 		}
-		due = append(due, *t)
 		t.deadline = now.Add(expiryRetry)
+		due = append(due, *t)
 		heap.Fix(&e.queue, 0)
 	}
 	return due, time.Hour
@@ -179,7 +179,7 @@ func (e *expiry) expire(ctx context.Context, term uint64, due []leaseTimer) {
 				Namespace: t.id.namespace, Space: t.id.space, Key: t.id.key, LeaseEpoch: t.epoch, Term: term,
 			})
 			if o.fate == fateDecided && o.result.Status == lockcluster.StatusIgnored {
-				e.forget(t.id, t.epoch)
+				e.forget(t)
 			}
 		})
 	}
@@ -187,12 +187,14 @@ func (e *expiry) expire(ctx context.Context, term uint64, due []leaseTimer) {
 }
 
 // forget drops a timer whose lease is gone: it may have ended between the
-// picture that armAll reads and its timer.
-func (e *expiry) forget(id leaseID, epoch uint64) {
+// picture that armAll reads and its timer. It also drops one whose lease may
+// not end now, because another system decides about it; the state arms that
+// lease again when this changes, and a timer that was armed since stays.
+func (e *expiry) forget(due leaseTimer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if t, ok := e.timers[id]; ok && t.epoch == epoch {
-		e.disarmLocked(id)
+	if t, ok := e.timers[due.id]; ok && t.epoch == due.epoch && t.deadline.Equal(due.deadline) {
+		e.disarmLocked(due.id)
 	}
 }
 

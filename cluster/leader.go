@@ -120,6 +120,17 @@ func (n *Node) registerOnce() bool {
 	return err == nil || errors.Is(err, lockcluster.ErrClosed)
 }
 
+// tellMigration calls f, if there is one, with the state of the migration. No
+// log entry is applied meanwhile, so that f never hears of an older one later.
+func (n *Node) tellMigration(f func(lockcluster.Migration)) {
+	if f == nil {
+		return
+	}
+	var m lockcluster.Migration
+	n.machine.fsm.Store().Read(func(r state.Reader, _ uint64) { m = state.GetMigration(r) })
+	f(m)
+}
+
 // restored is called after a snapshot has replaced the state.
 func (n *Node) restored() {
 	nodes := map[string]lockcluster.RegisterNode{}

@@ -157,10 +157,13 @@ func (n *Node) buildParts(o options) {
 	n.machine = newMachine(fsm.New(fsm.Hooks{
 		Leases:     func(c []state.LeaseChange) { n.expiry.changed(c) },
 		Checkpoint: n.checks.note,
-		Restored:   n.restored,
+		Restored:   func() { n.restored(); n.tellMigration(o.migration) },
 		Node:       n.lead.setNode,
 		Granted:    o.grants,
+		Changed:    o.changes,
+		Migration:  o.migration,
 	}), n.halter, n.metrics)
+	n.tellMigration(o.migration)
 	n.log.stored = n.machine.stored
 	n.expiry = newExpiry(n.proposeHere, func(yield func(state.Lease) bool) { state.Leases(n.machine.fsm.Store().View(), yield) })
 	n.batcher = newBatcher(func(data []byte) raft.ApplyFuture { return n.raft.Apply(data, 0) }, n.machine, n.halter, n.metrics, n.cfg.ElectionTimeout)

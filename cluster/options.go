@@ -16,6 +16,9 @@ type options struct {
 	stores *Stores
 	halt   func(error)
 	grants func(namespace string, space lockcluster.Space, key string)
+
+	changes   func(index uint64, refs []lockcluster.RecordRef)
+	migration func(lockcluster.Migration)
 }
 
 // WithPeers sets how this node reaches the others beside raft. Without it the
@@ -39,6 +42,20 @@ func WithStores(s Stores) Option { return func(o *options) { o.stores = &s } }
 // goroutine and must not block.
 func WithGrants(f func(namespace string, space lockcluster.Space, key string)) Option {
 	return func(o *options) { o.grants = f }
+}
+
+// WithChanges has f called for every log entry that has put or removed locks,
+// command locks or documents, on every node, with their names. It is called on
+// the apply goroutine and must not block.
+func WithChanges(f func(index uint64, refs []lockcluster.RecordRef)) Option {
+	return func(o *options) { o.changes = f }
+}
+
+// WithMigration has f called with the state of the migration: before [Open]
+// returns, after a snapshot has replaced the state, and whenever the log has
+// changed it or its epoch. It must not block.
+func WithMigration(f func(lockcluster.Migration)) Option {
+	return func(o *options) { o.migration = f }
 }
 
 // WithHalt replaces what a node does when it must stop its process (it logs,

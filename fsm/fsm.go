@@ -28,6 +28,12 @@ type Hooks struct {
 	Granted func(namespace string, space lockcluster.Space, key string)
 	// Node is called when a node has registered.
 	Node func(lockcluster.RegisterNode)
+	// Changed is called with the locks, command locks and documents that an
+	// entry has put or removed.
+	Changed func(index uint64, refs []lockcluster.RecordRef)
+	// Migration is called when an entry has changed the state of the migration,
+	// its epoch included.
+	Migration func(lockcluster.Migration)
 }
 
 // FSM is the state machine. Use [New].
@@ -67,8 +73,9 @@ func (f *FSM) Apply(l *raft.Log) any {
 	}
 	applied := make(Applied, len(entry.Commands))
 	var changes []state.LeaseChange
+	var a *state.Applier
 	f.store.Update(l.Index, l.Term, func(tx state.Tx) {
-		a := state.Begin(tx, state.Env{Index: l.Index, Term: l.Term, Now: entry.Time})
+		a = state.Begin(tx, state.Env{Index: l.Index, Term: l.Term, Now: entry.Time, Track: f.hooks.Changed != nil})
 		for i, c := range entry.Commands {
 			applied[i] = a.Do(c)
 		}
@@ -76,8 +83,13 @@ func (f *FSM) Apply(l *raft.Log) any {
 	})
 	f.report(l.Index, entry, changes)
 	if f.hooks.Granted != nil {
-		f.reportGrants(applied)
+		for i, c := range entry.Commands {
+			if _, ok := c.Request.(lockcluster.Shadow); !ok { // nobody got what it grants
+				f.reportGrants(applied[i : i+1])
+			}
+		}
 	}
+	f.reportRoad(l.Index, a)
 	f.wake(l.Index)
 	return applied
 }
@@ -98,6 +110,16 @@ func (f *FSM) report(index uint64, entry command.Entry, changes []state.LeaseCha
 				f.hooks.Node(r)
 			}
 		}
+	}
+}
+
+// reportRoad tells what the controller of a migration wants to know.
+func (f *FSM) reportRoad(index uint64, a *state.Applier) {
+	if refs := a.Touched(); len(refs) > 0 {
+		f.hooks.Changed(index, refs)
+	}
+	if m, changed := a.MigrationChanged(); changed && f.hooks.Migration != nil {
+		f.hooks.Migration(m)
 	}
 }
 

@@ -18,6 +18,8 @@ type gen struct {
 	sent  []command.Command // commands with an id, to be sent again
 	seqs  map[string]uint64
 	acked map[string]uint64
+	road  bool             // with requests of the road between two systems
+	mode  lockcluster.Mode // where most of these lead
 }
 
 var (
@@ -70,6 +72,9 @@ func (g *gen) command() command.Command {
 }
 
 func (g *gen) request() lockcluster.Request {
+	if g.road && g.chance(45) {
+		return g.roadRequest()
+	}
 	switch n := g.pick(100); {
 	case n < 70:
 		return g.basic()

@@ -46,7 +46,11 @@ type pair struct {
 	at    history.Position
 	token lockcluster.Token // the newest seen in a grant
 	logs  []*raft.Log
-	armed map[state.Lease]bool // what the leader's timers would know
+	armed map[state.Lease]bool           // what the leader's timers would know
+	fresh map[state.Lease]bool           // armed by the present entry
+	road  lockcluster.Migration          // before the present entry
+	moved *lockcluster.Migration         // what the hook told of it
+	named map[lockcluster.RecordRef]bool // records that the present entry has changed
 
 	answered map[answerID]bool
 }
@@ -63,9 +67,11 @@ func newPair(pick func(int) int) *pair {
 		model: model,
 		at:    history.Position{Index: 1, Term: 1, Time: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)},
 		gen:   &gen{pick: pick, model: model, seqs: map[string]uint64{}, acked: map[string]uint64{}},
-		armed: map[state.Lease]bool{}, answered: map[answerID]bool{},
+		armed: map[state.Lease]bool{}, fresh: map[state.Lease]bool{}, answered: map[answerID]bool{},
 	}
-	p.fsm = fsm.New(fsm.Hooks{Leases: p.leases})
+	p.gen.road = pick(2) == 0
+	p.gen.mode = []lockcluster.Mode{2, 3, 3, 4, 4, 4, 4, 5}[pick(8)]
+	p.fsm = fsm.New(fsm.Hooks{Leases: p.leases, Changed: p.changed, Migration: func(m lockcluster.Migration) { p.moved = &m }})
 	// The first entry writes the counters of the empty state, whatever it asks.
 	if l, err := entryLog(p.at, []command.Command{{Request: lockcluster.Checkpoint{}}}); err == nil {
 		p.logs = append(p.logs, l)
@@ -82,7 +88,7 @@ func (p *pair) leases(changes []state.LeaseChange) {
 			}
 		}
 		if c.Armed {
-			p.armed[c.Lease] = true
+			p.armed[c.Lease], p.fresh[c.Lease] = true, true
 		}
 	}
 }
@@ -104,6 +110,7 @@ func (p *pair) step(commands []command.Command) error {
 	p.logs = append(p.logs, l)
 	hashes, _ := p.fsm.Store().Hashes()
 	version := p.model.Version()
+	before := p.before()
 	answers, ok := p.fsm.Apply(l).(fsm.Applied)
 	if !ok || len(answers) != len(commands) {
 		return fmt.Errorf("entry %d: %d answers for %d commands", l.Index, len(answers), len(commands))
@@ -113,6 +120,9 @@ func (p *pair) step(commands []command.Command) error {
 		if d := history.Diff(want, answers[i]); d != "" {
 			return fmt.Errorf("entry %d: %T %+v: %s", l.Index, c.Request, c, d)
 		}
+		if answers[i].Status == lockcluster.StatusNotActive {
+			continue // it may come again
+		}
 		if retry := !c.ID.IsZero() && p.answered[answerID{c.ID.ClientID, c.ID.Sequence}]; retry {
 			continue
 		}
@@ -120,10 +130,14 @@ func (p *pair) step(commands []command.Command) error {
 		if err := p.tokens(answers[i]); err != nil {
 			return fmt.Errorf("entry %d: %T: %w", l.Index, c.Request, err)
 		}
+		p.roadStep(c.Request, answers[i])
 	}
 	after, _ := p.fsm.Store().Hashes()
 	if p.model.Version() == version && hashes.Data != after.Data {
 		return fmt.Errorf("entry %d: nothing was to change, but the data hash did", l.Index)
+	}
+	if err := p.checkRoad(before); err != nil {
+		return fmt.Errorf("entry %d: %w", l.Index, err)
 	}
 	return p.check()
 }
@@ -160,13 +174,15 @@ func (p *pair) check() error {
 	}
 	n := 0
 	for _, armed := range leasesOf(view) {
-		if !p.armed[armed] {
+		switch {
+		case p.armed[armed]:
+			n++
+		case p.mayExpire(view, armed):
 			return fmt.Errorf("entry %d: the hook did not tell of lease %+v", p.at.Index, armed)
 		}
-		n++
 	}
 	if n != len(p.armed) {
-		return fmt.Errorf("entry %d: %d leases, the hook told of %d", p.at.Index, n, len(p.armed))
+		return fmt.Errorf("entry %d: of the leases that the hook told of %d are there and %d not", p.at.Index, n, len(p.armed)-n)
 	}
 	if got := state.GetStats(view).LastToken; got != p.model.LastToken() {
 		return fmt.Errorf("entry %d: last token %s, the model's is %s", p.at.Index, got, p.model.LastToken())

@@ -63,6 +63,7 @@ func TestReplayThroughSnapshots(t *testing.T) {
 func randomLog(tb testing.TB, rnd *rand.Rand, n int) *pair {
 	tb.Helper()
 	p := newPair(rnd.IntN)
+	p.gen.road = true
 	for range n {
 		if err := p.step(p.gen.entry()); err != nil {
 			tb.Fatal(err)

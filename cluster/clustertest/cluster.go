@@ -25,6 +25,8 @@ type Options struct {
 	TCP bool
 	// Configure changes a node's configuration before each start.
 	Configure func(*cluster.Config)
+	// NodeOptions are given to a node at each start; nil: none.
+	NodeOptions func(id string) []cluster.Option
 }
 
 // Cluster is a running cluster. Use [Start].
@@ -129,6 +131,9 @@ func (c *Cluster) open(id string, m *machine) error {
 	}
 	if c.o.Configure != nil {
 		c.o.Configure(&cfg)
+	}
+	if c.o.NodeOptions != nil {
+		opts = append(opts, c.o.NodeOptions(id)...)
 	}
 	halted := make(chan error, 1)
 	opts = append(opts, cluster.WithHalt(func(err error) {

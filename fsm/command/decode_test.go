@@ -49,7 +49,7 @@ func TestUnknownIsRefused(t *testing.T) {
 	}
 	cases := map[string][]byte{
 		"no type":                     {},
-		"later type":                  nest(nil, 24),
+		"later type":                  nest(nil, 29),
 		"later field":                 append(nest(nil, 22), later...),
 		"in the request":              nest(later, 10),
 		"in the key":                  nest(later, 1, 10),
@@ -60,6 +60,19 @@ func TestUnknownIsRefused(t *testing.T) {
 		"request id in transaction":   nest(append(nest([]byte("c"), 1), nest(nil, 17)...), 4, 18),
 		"in an import's lock":         nest(later, 2, 20),
 		"expiry in a transaction":     nest(nil, 19, 4, 18),
+		"in a mirror's lock":          nest(later, 1, 4, 26),
+		"in a mirror's home":          nest(later, 13, 4, 26),
+		"in a migration":              nest(later, 3, 24),
+		"in a setting":                nest(later, 1, 25),
+		"in a shadow's request":       nest(later, 10, 3, 27),
+		"in a routed request":         nest(later, 10, 5, 28),
+		"nothing routed":              nest(nil, 28),
+		"routed in routed":            nest(nil, 28, 5, 28),
+		"shadow in shadow":            nest(nil, 27, 3, 27),
+		"mirror in shadow":            nest(nil, 26, 3, 27),
+		"expiry routed":               nest(nil, 19, 5, 28),
+		"request id in shadow":        nest(append(nest([]byte("c"), 1), nest(nil, 17)...), 3, 27),
+		"request id routed":           nest(append(nest([]byte("c"), 1), nest(nil, 17)...), 5, 28),
 		"garbage":                     []byte("garbage"),
 		"namespace that is not UTF-8": nest([]byte{0xff}, 1, 17),
 	}
@@ -82,6 +95,11 @@ func TestEncodeRefuses(t *testing.T) {
 		nil,
 		lockcluster.Txn{Requests: []lockcluster.Request{lockcluster.Txn{}}},
 		lockcluster.Txn{Requests: []lockcluster.Request{lockcluster.Checkpoint{}}},
+		lockcluster.Txn{Requests: []lockcluster.Request{lockcluster.Mirror{}}},
+		lockcluster.Shadow{Requests: []lockcluster.Request{lockcluster.Routed{}}},
+		lockcluster.Shadow{Requests: []lockcluster.Request{nil}},
+		lockcluster.Routed{},
+		lockcluster.Routed{Request: lockcluster.Expire{}},
 	} {
 		if _, err := command.EncodeCommand(sampleID, req); !errors.Is(err, lockcluster.ErrInvalid) {
 			t.Errorf("%T: %v", req, err)
@@ -96,7 +114,7 @@ func TestEncodeRefuses(t *testing.T) {
 // in ErrCorrupt; an entry that was decoded is stable when encoded again, and is
 // not accepted with a byte flipped.
 func FuzzDecodeEntry(f *testing.F) {
-	for _, req := range sampleRequests() { // each on its own: large seeds take long to minimize
+	for _, req := range allSamples() { // each on its own: large seeds take long to minimize
 		c, err := command.EncodeCommand(sampleID, req)
 		if err != nil {
 			f.Fatal(err)
@@ -185,7 +203,7 @@ func FuzzDecodeCommand(f *testing.F) {
 
 // FuzzDecodeResult: decoding never panics, and what was decoded is stable.
 func FuzzDecodeResult(f *testing.F) {
-	seeds(f, "result.hex")
+	seeds(f, "result*.hex")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		res, err := command.DecodeResult(b)
 		if err != nil {
@@ -221,7 +239,7 @@ func seeds(f *testing.F, pattern string) {
 // under and wherever it stands, and another one for each other request.
 func TestDigest(t *testing.T) {
 	seen := map[uint64]string{}
-	for name, req := range sampleRequests() {
+	for name, req := range allSamples() {
 		var encoded [][]byte
 		for _, id := range []lockcluster.RequestID{sampleID, {ClientID: "another", Sequence: 1 << 40}, {}} {
 			b, err := command.EncodeCommand(id, req)

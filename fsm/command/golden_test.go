@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // TestGoldenCommands: each request has the bytes in the log that it always had,
 // and those bytes mean the same request.
 func TestGoldenCommands(t *testing.T) {
-	for name, req := range sampleRequests() {
+	for name, req := range allSamples() {
 		t.Run(name, func(t *testing.T) {
 			got, err := command.EncodeCommand(sampleID, req)
 			if err != nil {
@@ -75,6 +75,14 @@ func TestGoldenResult(t *testing.T) {
 	if again, err := command.EncodeResult(res); err != nil || !bytes.Equal(again, got) {
 		t.Errorf("decoded and encoded again it differs: %v", err)
 	}
+	homed, err := command.EncodeResult(lockcluster.Result{Status: lockcluster.StatusHeld, Lock: sampleLock()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := command.DecodeResult(golden(t, "result-home", homed))
+	if err != nil || again.Lock.Home != sampleHome {
+		t.Errorf("home %+v, %v; want %+v", again.Lock.Home, err, sampleHome)
+	}
 	if !res.Lock.AcquiredAt.Equal(sampleTime) || res.Lock.AcquiredAt.Format("-0700") != "+0230" {
 		t.Errorf("time %s, want %s", res.Lock.AcquiredAt, sampleTime)
 	}
@@ -84,7 +92,7 @@ func TestGoldenResult(t *testing.T) {
 // the golden files do not cover.
 func TestSamplesSetEveryField(t *testing.T) {
 	seen := map[protoreflect.FullName]bool{}
-	for name, req := range sampleRequests() {
+	for name, req := range allSamples() {
 		b, err := command.EncodeCommand(sampleID, req)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

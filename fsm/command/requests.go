@@ -58,7 +58,7 @@ func commandToPB(req lockcluster.Request) (*logpb.Command, error) {
 	case lockcluster.BumpEpoch:
 		pb.Request = &logpb.Command_BumpEpoch{BumpEpoch: &logpb.BumpEpoch{Reason: r.Reason}}
 	default:
-		return nil, fmt.Errorf("%w: request type %T has no log form", lockcluster.ErrInvalid, req)
+		return roadToPB(req)
 	}
 	return pb, nil
 }
@@ -146,7 +146,7 @@ func requestFromPB(pb *logpb.Command) (lockcluster.Request, error) {
 	case *logpb.Command_BumpEpoch:
 		return lockcluster.BumpEpoch{Reason: r.BumpEpoch.GetReason()}, nil
 	}
-	return nil, fmt.Errorf("unknown command type")
+	return roadFromPB(pb)
 }
 
 func acquireToPB(r lockcluster.Acquire) *logpb.Acquire {

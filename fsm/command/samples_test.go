@@ -1,6 +1,7 @@
 package command_test
 
 import (
+	"maps"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
@@ -65,6 +66,48 @@ func sampleRequests() map[string]lockcluster.Request {
 		},
 		"checkpoint": lockcluster.Checkpoint{},
 		"bump-epoch": lockcluster.BumpEpoch{Reason: "restored"},
+	}
+}
+
+// allSamples has the requests of the road between two systems too; they came
+// after the golden entry.
+func allSamples() map[string]lockcluster.Request {
+	all := sampleRequests()
+	maps.Copy(all, roadRequests())
+	return all
+}
+
+var sampleHome = lockcluster.Home{System: lockcluster.SystemLegacy, Epoch: 31}
+
+func sampleLock() *lockcluster.Lock {
+	lock := *sampleResult().Lock
+	lock.Home = sampleHome
+	return &lock
+}
+
+func roadRequests() map[string]lockcluster.Request {
+	res := sampleResult()
+	res.CommandLock.Home, res.Document.Home = sampleHome, sampleHome
+	return map[string]lockcluster.Request{
+		"set-migration": lockcluster.SetMigration{ExpectedEpoch: 30, IfEmpty: true, Next: lockcluster.Migration{
+			Epoch: 31, Mode: lockcluster.ModeGradual, Active: lockcluster.SystemLegacy, GateClosed: true, Legacy: "boltdb",
+			LegacyHost: "n1", Namespace: "default", Percentage: 25, GradualEpoch: 29, ChangedAt: sampleTime, Reason: "try it \xff",
+			Canary: []lockcluster.CanaryRule{{ProjectName: "web", Workspace: "staging", UserGroup: "platform"}},
+		}},
+		"set-config": lockcluster.SetConfig{Settings: []lockcluster.Setting{{Name: "migration.mode", Value: "gradual"}}},
+		"mirror": lockcluster.Mirror{
+			Namespace: "default", Epoch: 31, Locks: []lockcluster.Lock{*sampleLock()},
+			Deletes:      []lockcluster.RecordRef{{Namespace: "default", Space: lockcluster.SpaceDocument, Key: "k\x00\xff"}},
+			CommandLocks: []lockcluster.CommandLock{*res.CommandLock}, Documents: []lockcluster.Document{*res.Document},
+		},
+		"shadow": lockcluster.Shadow{Namespace: "default", Epoch: 31, Requests: []lockcluster.Request{
+			sampleAcquire(),
+			lockcluster.Txn{Namespace: "default", Requests: []lockcluster.Request{samplePut()}},
+			lockcluster.Import{Namespace: "default", Locks: []lockcluster.Acquire{sampleAcquire()}},
+		}},
+		"routed": lockcluster.Routed{
+			Epoch: 31, GradualEpoch: 29, Base: lockcluster.SystemLegacy, Home: lockcluster.SystemEnhanced, Request: sampleAcquire(),
+		},
 	}
 }
 

@@ -39,6 +39,17 @@ func tokenFromPB(p *logpb.Token) lockcluster.Token {
 	return lockcluster.Token{Epoch: p.GetEpoch(), Counter: p.GetCounter()}
 }
 
+func homeToPB(h lockcluster.Home) *logpb.Home {
+	if h == (lockcluster.Home{}) {
+		return nil
+	}
+	return &logpb.Home{System: uint32(h.System), Epoch: h.Epoch}
+}
+
+func homeFromPB(p *logpb.Home) lockcluster.Home {
+	return lockcluster.Home{System: lockcluster.System(p.GetSystem()), Epoch: p.GetEpoch()}
+}
+
 // instantToPB keeps the instant and the zone offset, and nothing else of the
 // zone: names and rules differ between machines.
 func instantToPB(t time.Time) *logpb.Instant {
@@ -72,7 +83,7 @@ func lockToPB(l *lockcluster.Lock) *logpb.Lock {
 	return &logpb.Lock{
 		Key: keyToPB(l.Key), Kind: uint32(l.Kind), Owner: ownerToPB(l.Owner), User: []byte(l.User), Priority: uint32(l.Priority),
 		Token: tokenToPB(l.Token), AcquiredAt: instantToPB(l.AcquiredAt), RenewedAt: instantToPB(l.RenewedAt),
-		TtlNs: int64(l.TTL), LeaseEpoch: l.LeaseEpoch, Revision: l.Revision, Value: l.Value,
+		TtlNs: int64(l.TTL), LeaseEpoch: l.LeaseEpoch, Revision: l.Revision, Value: l.Value, Home: homeToPB(l.Home),
 	}
 }
 
@@ -85,6 +96,7 @@ func lockFromPB(p *logpb.Lock) *lockcluster.Lock {
 		Priority: lockcluster.Priority(p.GetPriority()), Token: tokenFromPB(p.GetToken()),
 		AcquiredAt: instantFromPB(p.GetAcquiredAt()), RenewedAt: instantFromPB(p.GetRenewedAt()),
 		TTL: time.Duration(p.GetTtlNs()), LeaseEpoch: p.GetLeaseEpoch(), Revision: p.GetRevision(), Value: p.GetValue(),
+		Home: homeFromPB(p.GetHome()),
 	}
 }
 
@@ -94,7 +106,7 @@ func commandLockToPB(c *lockcluster.CommandLock) *logpb.CommandLock {
 	}
 	return &logpb.CommandLock{
 		Namespace: c.Namespace, Name: []byte(c.Name), LockedAt: instantToPB(c.LockedAt),
-		Token: tokenToPB(c.Token), Revision: c.Revision, Value: c.Value,
+		Token: tokenToPB(c.Token), Revision: c.Revision, Value: c.Value, Home: homeToPB(c.Home),
 	}
 }
 
@@ -104,7 +116,7 @@ func commandLockFromPB(p *logpb.CommandLock) *lockcluster.CommandLock {
 	}
 	return &lockcluster.CommandLock{
 		Namespace: p.GetNamespace(), Name: string(p.GetName()), LockedAt: instantFromPB(p.GetLockedAt()),
-		Token: tokenFromPB(p.GetToken()), Revision: p.GetRevision(), Value: p.GetValue(),
+		Token: tokenFromPB(p.GetToken()), Revision: p.GetRevision(), Value: p.GetValue(), Home: homeFromPB(p.GetHome()),
 	}
 }
 
@@ -114,7 +126,7 @@ func documentToPB(d *lockcluster.Document) *logpb.Document {
 	}
 	return &logpb.Document{
 		Namespace: d.Namespace, Key: []byte(d.Key), Value: d.Value, TtlNs: int64(d.TTL),
-		LeaseEpoch: d.LeaseEpoch, ArmedAt: instantToPB(d.ArmedAt), Revision: d.Revision,
+		LeaseEpoch: d.LeaseEpoch, ArmedAt: instantToPB(d.ArmedAt), Revision: d.Revision, Home: homeToPB(d.Home),
 	}
 }
 
@@ -124,7 +136,7 @@ func documentFromPB(p *logpb.Document) *lockcluster.Document {
 	}
 	return &lockcluster.Document{
 		Namespace: p.GetNamespace(), Key: string(p.GetKey()), Value: p.GetValue(), TTL: time.Duration(p.GetTtlNs()),
-		LeaseEpoch: p.GetLeaseEpoch(), ArmedAt: instantFromPB(p.GetArmedAt()), Revision: p.GetRevision(),
+		LeaseEpoch: p.GetLeaseEpoch(), ArmedAt: instantFromPB(p.GetArmedAt()), Revision: p.GetRevision(), Home: homeFromPB(p.GetHome()),
 	}
 }
 

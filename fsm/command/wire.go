@@ -120,7 +120,13 @@ func appendLock(b []byte, l *lockcluster.Lock) []byte {
 	b = appendNumber(b, 9, uint64(l.TTL))
 	b = appendNumber(b, 10, l.LeaseEpoch)
 	b = appendNumber(b, 11, l.Revision)
-	return appendBytes(b, 12, l.Value)
+	b = appendBytes(b, 12, l.Value)
+	if l.Home == (lockcluster.Home{}) {
+		return b
+	}
+	b, at := open(b, 13)
+	b = appendNumber(b, 1, uint64(l.Home.System))
+	return closeAt(appendNumber(b, 2, l.Home.Epoch), at)
 }
 
 func appendKey(b []byte, num protowire.Number, k *lockcluster.Key) []byte {

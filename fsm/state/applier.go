@@ -14,6 +14,10 @@ type Env struct {
 	Index uint64    // log index of the entry
 	Term  uint64    // term of the entry
 	Now   time.Time // the leader's wall time, for display and for the age of remembered answers
+	// System is the one that decides; zero means the enhanced system. The legacy
+	// system has no state of the road and keeps neither leases nor TTLs.
+	System lockcluster.System
+	Track  bool // collect what [Applier.Touched] returns
 }
 
 // LeaseChange tells the leader's timers that a lease was set or is gone.
@@ -44,6 +48,11 @@ type Applier struct {
 	// clientsAreNew: the oldest client is not old enough to be dropped. It stays
 	// so within an entry, where the clock stands still and clients only get newer.
 	clientsAreNew bool
+
+	road    *lockcluster.Migration // nil: the enhanced system decides everything
+	moved   bool                   // the entry changed the road or its epoch
+	routed  *lockcluster.Routed    // what is decided now stands in it
+	touched *tracker               // nil: not asked for
 }
 
 // Begin opens an entry. The first epoch of fencing tokens is 1.
@@ -60,6 +69,13 @@ func Begin(tx Tx, env Env) *Applier {
 	if b, ok := tx.Get(keyRequestMeta); ok && !scanBooks(b, a.books) {
 		a.books.Reset()
 		decode(keyRequestMeta, b, a.books)
+	}
+	if env.System != lockcluster.SystemLegacy {
+		a.road = roadFrom(tx)
+	}
+	if env.Track {
+		a.touched = &tracker{Tx: tx}
+		a.tx = a.touched
 	}
 	return a
 }
@@ -91,30 +107,63 @@ func (a *Applier) Do(c command.Command) lockcluster.Result {
 	return a.once(c)
 }
 
+// Apply decides one request without a request id; it is what the legacy
+// systems call.
+func (a *Applier) Apply(req lockcluster.Request) lockcluster.Result { return a.decide(req) }
+
 func (a *Applier) decide(req lockcluster.Request) lockcluster.Result {
 	if err := Validate(req); err != nil {
 		return a.invalid(err)
 	}
+	if err := refusedByLegacy(a.env.System, req); err != nil {
+		return a.invalid(err)
+	}
 	var res lockcluster.Result
 	switch r := req.(type) {
-	case lockcluster.Txn:
-		res = a.txn(r)
 	case lockcluster.Expire:
 		res = a.expire(r)
-	case lockcluster.Import:
-		res = a.importRecords(r)
+	case lockcluster.SetMigration:
+		res = a.setMigration(r)
+	case lockcluster.SetConfig:
+		res = a.setConfig(r)
+	case lockcluster.Mirror:
+		res = a.mirror(r)
+	case lockcluster.Shadow:
+		res = a.shadow(r)
+	case lockcluster.Routed:
+		res = a.route(r)
 	case lockcluster.RegisterNode:
 		res = a.registerNode(r)
 	case lockcluster.Checkpoint:
 		res = lockcluster.Result{Status: lockcluster.StatusApplied}
 	case lockcluster.BumpEpoch:
-		a.meta.TokenEpoch++
-		res = lockcluster.Result{Status: lockcluster.StatusApplied, Token: lockcluster.Token{Epoch: a.meta.TokenEpoch, Counter: a.meta.TokenCounter}}
+		res = a.bumpEpoch()
 	default:
-		res = a.mutate(req)
+		if reason := a.inactive(req); reason != "" {
+			res = notActive(reason)
+			break
+		}
+		res = a.ordinary(req)
 	}
 	res.Index = a.env.Index
 	return res
+}
+
+func (a *Applier) bumpEpoch() lockcluster.Result {
+	a.meta.TokenEpoch++
+	a.moved = true
+	return lockcluster.Result{Status: lockcluster.StatusApplied, Token: lockcluster.Token{Epoch: a.meta.TokenEpoch, Counter: a.meta.TokenCounter}}
+}
+
+// ordinary decides what a client may ask for, whichever system decides now.
+func (a *Applier) ordinary(req lockcluster.Request) lockcluster.Result {
+	switch r := req.(type) {
+	case lockcluster.Txn:
+		return a.txn(r)
+	case lockcluster.Import:
+		return a.importRecords(r)
+	}
+	return a.mutate(req)
 }
 
 // mutate decides the requests that may also stand in a transaction.
@@ -174,6 +223,9 @@ func (a *Applier) arm(space lockcluster.Space, ns, key string, ttl time.Duration
 }
 
 func (a *Applier) disarm(space lockcluster.Space, ns, key string) {
+	if a.env.System == lockcluster.SystemLegacy {
+		return // it arms nothing
+	}
 	a.tx.Delete(leaseKey(space, ns, key))
 	a.changes = append(a.changes, LeaseChange{Lease: Lease{Namespace: ns, Space: space, Key: key}})
 }

@@ -21,8 +21,10 @@ func (a *Applier) lockCommand(r lockcluster.LockCommand) lockcluster.Result {
 		at = a.env.Now
 	}
 	token := a.nextToken()
+	home := a.newHome()
 	rec := &statepb.CommandLockRecord{
 		LockedUnix: at.Unix(), TokenEpoch: token.Epoch, TokenCounter: token.Counter, Revision: a.env.Index, Value: r.Value,
+		HomeSystem: uint32(home.System), HomeEpoch: home.Epoch,
 	}
 	a.tx.Put(commandKey(r.Namespace, r.Name), encode(rec))
 	a.meta.CommandLocks++
@@ -37,9 +39,13 @@ func (a *Applier) unlockCommand(r lockcluster.UnlockCommand) lockcluster.Result 
 	if r.Revision != 0 && r.Revision != held.Revision || !r.Token.IsZero() && r.Token != held.Token {
 		return lockcluster.Result{Status: lockcluster.StatusNotHolder, CommandLock: held, Token: held.Token}
 	}
-	a.tx.Delete(commandKey(r.Namespace, r.Name))
-	a.meta.CommandLocks--
+	a.removeCommandLock(held)
 	return lockcluster.Result{Status: lockcluster.StatusReleased, CommandLock: held, Token: held.Token}
+}
+
+func (a *Applier) removeCommandLock(held *lockcluster.CommandLock) {
+	a.tx.Delete(commandKey(held.Namespace, held.Name))
+	a.meta.CommandLocks--
 }
 
 func (a *Applier) putDocument(r lockcluster.PutDocument) lockcluster.Result {
@@ -47,7 +53,11 @@ func (a *Applier) putDocument(r lockcluster.PutDocument) lockcluster.Result {
 	if r.Condition == lockcluster.PutIfAbsent && old != nil || r.Condition == lockcluster.PutIfPresent && old == nil {
 		return lockcluster.Result{Status: lockcluster.StatusNotStored, Document: old}
 	}
-	rec := &statepb.DocumentRecord{Value: r.Value, Revision: a.env.Index}
+	home := a.newHome()
+	if old != nil {
+		home = old.Home
+	}
+	rec := &statepb.DocumentRecord{Value: r.Value, Revision: a.env.Index, HomeSystem: uint32(home.System), HomeEpoch: home.Epoch}
 	switch {
 	case r.KeepTTL && old != nil && old.TTL > 0:
 		rec.TtlNs, rec.LeaseEpoch, rec.ArmedUnixMs = int64(old.TTL), old.LeaseEpoch, old.ArmedAt.UnixMilli()
@@ -122,12 +132,18 @@ func (a *Applier) expire(r lockcluster.Expire) lockcluster.Result {
 		if held == nil || held.LeaseEpoch != r.LeaseEpoch {
 			panic("lease without its lock")
 		}
+		if !a.mayExpire(r.Namespace, held.Home) {
+			return ignored
+		}
 		a.remove(held)
 		return lockcluster.Result{Status: lockcluster.StatusExpired, Lock: held, Token: held.Token}
 	}
 	doc := GetDocument(a.tx, r.Namespace, r.Key)
 	if doc == nil || doc.LeaseEpoch != r.LeaseEpoch {
 		panic("lease without its document")
+	}
+	if !a.mayExpire(r.Namespace, doc.Home) {
+		return ignored
 	}
 	a.removeDocument(doc)
 	return lockcluster.Result{Status: lockcluster.StatusExpired, Document: doc}

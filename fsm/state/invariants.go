@@ -15,13 +15,19 @@ import (
 // not fit. It is what a snapshot, a restore and every randomised test are held
 // against. A nil error means that all is well. Stored values are not in the
 // error's text.
-func CheckInvariants(r Reader) (err error) {
+func CheckInvariants(r Reader) error { return checkInvariants(r, false) }
+
+// CheckImage is [CheckInvariants] for the image of a legacy system, which keeps
+// TTLs for the way back but arms no lease.
+func CheckImage(r Reader) error { return checkInvariants(r, true) }
+
+func checkInvariants(r Reader, image bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = errors.Join(err, fmt.Errorf("unreadable record: %v", p))
 		}
 	}()
-	c := &checker{r: r, hosted: map[string]uint64{}, tokens: map[lockcluster.Token]bool{}, stats: GetStats(r)}
+	c := &checker{r: r, image: image, hosted: map[string]uint64{}, tokens: map[lockcluster.Token]bool{}, stats: GetStats(r)}
 	get(r, keyMeta, &c.meta)
 	get(r, keyRequestMeta, &c.books)
 	c.tables()
@@ -32,6 +38,7 @@ func CheckInvariants(r Reader) (err error) {
 	c.repos()
 	c.leases()
 	c.answers()
+	c.road()
 	return errors.Join(c.errs...)
 }
 
@@ -40,6 +47,7 @@ const checkErrorsMax = 20
 
 type checker struct {
 	r      Reader
+	image  bool // of a legacy system
 	stats  Stats
 	meta   statepb.MetaRecord
 	books  statepb.RequestMetaRecord
@@ -78,7 +86,7 @@ func (c *checker) each(table byte, f func(ns, rest string, value []byte)) uint64
 // tables looks for records of no table, jumping from table to table.
 func (c *checker) tables() {
 	const known = string(tableLock) + string(tablePull) + string(tableRepo) + string(tableCommand) + string(tableDocument) +
-		string(tableLease) + string(tableMeta) + string(tableNode) + string(tableAnswer) + string(tableClient) +
+		string(tableLease) + string(tableMeta) + string(tableMigration) + string(tableSetting) + string(tableNode) + string(tableAnswer) + string(tableClient) +
 		string(tableAnswerOrder) + string(tableClientOrder) + string(tableRequestMeta)
 	for from, found := "", true; found; {
 		found = false
@@ -94,7 +102,7 @@ func (c *checker) tables() {
 
 // token checks the fencing token of a lock or command lock.
 func (c *checker) token(what, key string, t lockcluster.Token) {
-	if t.IsZero() || c.stats.LastToken.Less(t) || c.tokens[t] {
+	if t.IsZero() || c.stats.LastToken.Less(t) || c.tokens[t] && !c.meta.GetMirrored() {
 		c.fail("%s %q: token %s is missing, used twice or above the last one %s", what, key, t, c.stats.LastToken)
 	}
 	c.tokens[t] = true
@@ -130,6 +138,9 @@ func (c *checker) locks() {
 }
 
 func (c *checker) lease(space lockcluster.Space, ns, key string, ttl int64, epoch uint64) {
+	if c.image {
+		return
+	}
 	var rec statepb.LeaseRecord
 	has := get(c.r, leaseKey(space, ns, key), &rec)
 	if has {
@@ -192,6 +203,24 @@ func (c *checker) leases() {
 	Leases(c.r, func(Lease) bool { n++; return true })
 	if n != c.leaseN {
 		c.fail("%d leases for %d records that expire", n, c.leaseN)
+	}
+}
+
+// road reads the state of the migration and the settings.
+func (c *checker) road() {
+	m := GetMigration(c.r)
+	if roadFrom(c.r) != nil {
+		if err := validateMigration(&m); err != nil {
+			c.fail("state of the migration: %v", err)
+		}
+		if gradual := m.Mode == lockcluster.ModeGradual; gradual != (m.GradualEpoch != 0) || m.GradualEpoch > m.Epoch {
+			c.fail("mode %s began at epoch %d of %d", m.Mode, m.GradualEpoch, m.Epoch)
+		}
+	}
+	for _, s := range Settings(c.r) {
+		if s.Name == "" || s.Value == "" {
+			c.fail("setting %q is empty", s.Name)
+		}
 	}
 }
 

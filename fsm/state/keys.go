@@ -17,6 +17,8 @@ import (
 //	d ns 0 key             document
 //	x space ns 0 key       lease: a lock or document that expires
 //	m                      counters of the data
+//	g                      the road between two systems
+//	s name                 setting
 //	n id                   node
 //	a client 0 seq         remembered answer
 //	k client               what a client has acknowledged
@@ -33,6 +35,8 @@ const (
 	tableDocument    = 'd'
 	tableLease       = 'x'
 	tableMeta        = 'm'
+	tableMigration   = 'g'
+	tableSetting     = 's'
 	tableNode        = 'n'
 	tableAnswer      = 'a'
 	tableClient      = 'k'
@@ -51,6 +55,7 @@ func isBooks(key string) bool {
 
 const (
 	keyMeta        = string(tableMeta)
+	keyMigration   = string(tableMigration)
 	keyRequestMeta = string(tableRequestMeta)
 )
 
@@ -63,6 +68,7 @@ func repoKey(ns, repo string) string    { return inNamespace(tableRepo, ns, repo
 func commandKey(ns, name string) string { return inNamespace(tableCommand, ns, name) }
 func documentKey(ns, key string) string { return inNamespace(tableDocument, ns, key) }
 func nodeKey(id string) string          { return string(tableNode) + id }
+func settingKey(name string) string     { return string(tableSetting) + name }
 func clientKey(client string) string    { return string(tableClient) + client }
 func answerOrderKey(order uint64) string {
 	return string(appendUint64([]byte{tableAnswerOrder}, order))

@@ -77,6 +77,10 @@ func setLockNumber(rec *statepb.LockRecord, num protowire.Number, v uint64) bool
 		rec.LeaseEpoch = v
 	case 18:
 		rec.Revision = v
+	case 20:
+		rec.HomeSystem = uint32(v)
+	case 21:
+		rec.HomeEpoch = v
 	default:
 		return false
 	}

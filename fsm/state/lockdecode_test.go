@@ -16,11 +16,11 @@ func FuzzDecodeLock(f *testing.F) {
 	full := &statepb.LockRecord{
 		RepoLen: 1, PathLen: 2, WorkspaceLen: 3, Kind: 4, Host: []byte("5"), OwnerRepo: []byte("6"), Pull: -7, OwnerId: []byte("8"),
 		User: []byte("9"), Priority: 10, TokenEpoch: 11, TokenCounter: 12, AcquiredUnixNs: -13, AcquiredOffsetSeconds: -14,
-		RenewedUnixMs: 15, TtlNs: 16, LeaseEpoch: 17, Revision: 18, Value: []byte("19"),
+		RenewedUnixMs: 15, TtlNs: 16, LeaseEpoch: 17, Revision: 18, Value: []byte("19"), HomeSystem: 20, HomeEpoch: 21,
 	}
 	f.Add(encode(full))
 	f.Add(encode(&statepb.LockRecord{}))
-	f.Add(protowire.AppendVarint(protowire.AppendTag(encode(full), 20, protowire.VarintType), 1))
+	f.Add(protowire.AppendVarint(protowire.AppendTag(encode(full), 22, protowire.VarintType), 1))
 	f.Add([]byte{0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
 	f.Add([]byte{0x08, 0x80, 0x00})
 	f.Add([]byte{0x88, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0x01})

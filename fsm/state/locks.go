@@ -41,6 +41,7 @@ func (a *Applier) grant(r lockcluster.Acquire) *lockcluster.Lock {
 	lock := &lockcluster.Lock{
 		Key: r.Key, Kind: kindOf(r), Owner: r.Owner, User: r.User, Priority: r.Priority, Token: a.nextToken(),
 		AcquiredAt: r.AcquiredAt, TTL: r.TTL, Revision: a.env.Index, Value: r.Value,
+		Home: a.newHome(),
 	}
 	if lock.Priority == 0 {
 		lock.Priority = lockcluster.PriorityNormal
@@ -52,13 +53,19 @@ func (a *Applier) grant(r lockcluster.Acquire) *lockcluster.Lock {
 		lock.RenewedAt = a.env.Now
 		lock.LeaseEpoch = a.arm(lockcluster.SpaceLock, ns, text, r.TTL)
 	}
+	a.addLock(lock)
+	return lock
+}
+
+// addLock stores a lock with its index records, but for its lease.
+func (a *Applier) addLock(lock *lockcluster.Lock) {
+	ns, text := lock.Key.Namespace, lock.Key.Text()
 	a.tx.Put(lockKey(ns, text), encodeLock(lock))
 	if lock.Owner.ID == "" {
-		a.tx.Put(pullPrefix(ns, r.Key.Repo, lock.Owner.Pull)+text, nil)
+		a.tx.Put(pullPrefix(ns, lock.Key.Repo, lock.Owner.Pull)+text, nil)
 	}
-	a.bindHost(ns, r.Key.Repo, lock.Owner.Host, +1)
+	a.bindHost(ns, lock.Key.Repo, lock.Owner.Host, +1)
 	a.meta.Locks++
-	return lock
 }
 
 func kindOf(r lockcluster.Acquire) lockcluster.Kind {
@@ -168,6 +175,9 @@ func (a *Applier) releaseByPull(r lockcluster.ReleaseByPull) lockcluster.Result 
 			panic("pull index without its lock")
 		}
 		if r.Host != "" && held.Owner.Host != "" && r.Host != held.Owner.Host {
+			continue
+		}
+		if a.routed != nil && !a.atHome(held.Home) {
 			continue
 		}
 		a.remove(held)

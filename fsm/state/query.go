@@ -178,7 +178,11 @@ func RangeDigest(r Reader, ns string, space lockcluster.Space, prefix string) []
 
 // Leases calls yield for every record that expires.
 func Leases(r Reader, yield func(Lease) bool) {
-	r.Scan(string(rune(tableLease)), "", func(key string, value []byte) bool {
+	eachLease(r, string(rune(tableLease)), yield)
+}
+
+func eachLease(r Reader, prefix string, yield func(Lease) bool) {
+	r.Scan(prefix, "", func(key string, value []byte) bool {
 		var rec statepb.LeaseRecord
 		decode(key, value, &rec)
 		space, ns, k := splitLeaseKey(key)

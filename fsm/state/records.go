@@ -45,6 +45,7 @@ func lockRecord(l *lockcluster.Lock) *statepb.LockRecord {
 		User: []byte(l.User), Priority: uint32(l.Priority), TokenEpoch: l.Token.Epoch, TokenCounter: l.Token.Counter,
 		AcquiredUnixNs: l.AcquiredAt.UnixNano(), AcquiredOffsetSeconds: int32(zoneOffset(l.AcquiredAt)),
 		TtlNs: int64(l.TTL), LeaseEpoch: l.LeaseEpoch, Revision: l.Revision, Value: l.Value,
+		HomeSystem: uint32(l.Home.System), HomeEpoch: l.Home.Epoch,
 	}
 	if l.Owner.Repo != l.Key.Repo {
 		rec.OwnerRepo = []byte(l.Owner.Repo)
@@ -98,6 +99,7 @@ func lockFrom(ns, text string, rec *statepb.LockRecord) *lockcluster.Lock {
 		TTL:        time.Duration(rec.GetTtlNs()),
 		LeaseEpoch: rec.GetLeaseEpoch(),
 		Revision:   rec.GetRevision(),
+		Home:       homeFrom(rec),
 		Value:      rec.GetValue(),
 	}
 	if l.Owner.Repo == "" && l.Owner.ID == "" {
@@ -110,7 +112,7 @@ func commandLockFrom(ns, name string, rec *statepb.CommandLockRecord) *lockclust
 	return &lockcluster.CommandLock{
 		Namespace: ns, Name: name, LockedAt: time.Unix(rec.GetLockedUnix(), 0).UTC(),
 		Token:    lockcluster.Token{Epoch: rec.GetTokenEpoch(), Counter: rec.GetTokenCounter()},
-		Revision: rec.GetRevision(), Value: rec.GetValue(),
+		Revision: rec.GetRevision(), Value: rec.GetValue(), Home: homeFrom(rec),
 	}
 }
 
@@ -118,5 +120,40 @@ func documentFrom(ns, key string, rec *statepb.DocumentRecord) *lockcluster.Docu
 	return &lockcluster.Document{
 		Namespace: ns, Key: key, Value: rec.GetValue(), TTL: time.Duration(rec.GetTtlNs()),
 		LeaseEpoch: rec.GetLeaseEpoch(), ArmedAt: millis(rec.GetArmedUnixMs()), Revision: rec.GetRevision(),
+		Home: homeFrom(rec),
 	}
+}
+
+// homed is what the records of locks, command locks and documents share.
+type homed interface {
+	GetHomeSystem() uint32
+	GetHomeEpoch() uint64
+}
+
+// homedRecord is such a record with its bytes.
+type homedRecord interface {
+	homed
+	proto.Message
+}
+
+func homeFrom(rec homed) lockcluster.Home {
+	return lockcluster.Home{System: lockcluster.System(rec.GetHomeSystem()), Epoch: rec.GetHomeEpoch()}
+}
+
+func commandLockRecord(c *lockcluster.CommandLock) *statepb.CommandLockRecord {
+	return &statepb.CommandLockRecord{
+		LockedUnix: c.LockedAt.Unix(), TokenEpoch: c.Token.Epoch, TokenCounter: c.Token.Counter, Revision: c.Revision, Value: c.Value,
+		HomeSystem: uint32(c.Home.System), HomeEpoch: c.Home.Epoch,
+	}
+}
+
+func documentRecord(d *lockcluster.Document) *statepb.DocumentRecord {
+	rec := &statepb.DocumentRecord{
+		Value: d.Value, TtlNs: int64(d.TTL), LeaseEpoch: d.LeaseEpoch, Revision: d.Revision,
+		HomeSystem: uint32(d.Home.System), HomeEpoch: d.Home.Epoch,
+	}
+	if !d.ArmedAt.IsZero() {
+		rec.ArmedUnixMs = d.ArmedAt.UnixMilli()
+	}
+	return rec
 }

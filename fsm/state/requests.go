@@ -71,6 +71,9 @@ func (a *Applier) once(c command.Command) lockcluster.Result {
 		return res
 	}
 	res := a.decide(c.Request)
+	if res.Status == lockcluster.StatusNotActive {
+		return res // nothing was decided: a retry is judged anew
+	}
 	a.remember(key, c.Digest, &res)
 	a.acknowledge(id, client, known)
 	a.evict()

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -28,21 +29,29 @@ func (a *Applier) txn(r lockcluster.Txn) lockcluster.Result {
 			return res
 		}
 	}
+	a.take(sub, overlay)
+	return res
+}
+
+// take makes what a nested applier did a's own.
+func (a *Applier) take(sub *Applier, overlay *Overlay) {
 	overlay.Flush(a.tx)
 	a.meta, a.changes = sub.meta, append(a.changes, sub.changes...)
-	return res
 }
 
 // nested returns an applier whose writes go to an overlay of a's transaction.
 func (a *Applier) nested() (*Applier, *Overlay) {
 	overlay := NewOverlay(a.tx)
-	return &Applier{tx: overlay, env: a.env, meta: proto.CloneOf(a.meta), books: a.books}, overlay
+	return &Applier{tx: overlay, env: a.env, meta: proto.CloneOf(a.meta), books: a.books, road: a.road, routed: a.routed}, overlay
 }
 
 // Trial decides requests on top of an overlay without a log: what a script
 // sees while it runs. Its answers carry no index.
 func Trial(overlay *Overlay, env Env, req lockcluster.Request) lockcluster.Result {
 	if err := Validate(req); err != nil {
+		return lockcluster.Result{Status: lockcluster.StatusInvalid, Text: err.Error()}
+	}
+	if err := refusedByLegacy(env.System, req); err != nil {
 		return lockcluster.Result{Status: lockcluster.StatusInvalid, Text: err.Error()}
 	}
 	a := Begin(overlay, env)
@@ -109,8 +118,8 @@ func (a *Applier) importRecords(r lockcluster.Import) lockcluster.Result {
 	return res
 }
 
-// withoutValues drops the stored bytes from an answer: an import would
-// otherwise be remembered with all it brought.
+// withoutValues drops the stored bytes from an answer at any depth: an import
+// would otherwise be remembered with all it brought.
 func withoutValues(res lockcluster.Result) lockcluster.Result {
 	if res.Lock != nil {
 		lock := *res.Lock
@@ -126,6 +135,14 @@ func withoutValues(res lockcluster.Result) lockcluster.Result {
 		doc := *res.Document
 		doc.Value = nil
 		res.Document = &doc
+	}
+	res.Locks = slices.Clone(res.Locks)
+	for i := range res.Locks {
+		res.Locks[i].Value = nil
+	}
+	res.Results = slices.Clone(res.Results)
+	for i := range res.Results {
+		res.Results[i] = withoutValues(res.Results[i])
 	}
 	return res
 }

@@ -65,7 +65,7 @@ func Validate(req lockcluster.Request) error {
 	case lockcluster.Checkpoint:
 		return nil
 	}
-	return fmt.Errorf("%w: unknown request type %T", lockcluster.ErrInvalid, req)
+	return validateRoad(req)
 }
 
 func validateAcquire(r lockcluster.Acquire) error {

@@ -52,6 +52,8 @@ func encodeLock(l *lockcluster.Lock) []byte {
 	if len(l.Value) > 0 {
 		b = protowire.AppendBytes(protowire.AppendTag(b, 19, protowire.BytesType), l.Value)
 	}
+	b = appendNumber(b, 20, uint64(l.Home.System))
+	b = appendNumber(b, 21, l.Home.Epoch)
 	return exactly(b)
 }
 
@@ -166,7 +168,8 @@ func appendMeta(b []byte, rec *statepb.MetaRecord) []byte {
 	b = appendNumber(b, 3, rec.LeaseCounter)
 	b = appendNumber(b, 4, rec.Locks)
 	b = appendNumber(b, 5, rec.Documents)
-	return appendNumber(b, 6, rec.CommandLocks)
+	b = appendNumber(b, 6, rec.CommandLocks)
+	return appendNumber(b, 7, protowire.EncodeBool(rec.Mirrored))
 }
 
 func scanMeta(b []byte, rec *statepb.MetaRecord) bool {
@@ -184,6 +187,8 @@ func scanMeta(b []byte, rec *statepb.MetaRecord) bool {
 			rec.Documents = v
 		case 6:
 			rec.CommandLocks = v
+		case 7:
+			rec.Mirrored = protowire.DecodeBool(v)
 		default:
 			return false
 		}

@@ -64,6 +64,8 @@ func DiffLock(want, got *lockcluster.Lock) string {
 		return fmt.Sprintf("lock lease: want %s epoch %d, got %s epoch %d", want.TTL, want.LeaseEpoch, got.TTL, got.LeaseEpoch)
 	case want.Revision != got.Revision:
 		return fmt.Sprintf("lock revision: want %d, got %d", want.Revision, got.Revision)
+	case want.Home != got.Home:
+		return fmt.Sprintf("lock home: want %+v, got %+v", want.Home, got.Home)
 	case !sameTime(want.AcquiredAt, got.AcquiredAt), !sameTime(want.RenewedAt, got.RenewedAt):
 		return "lock times differ"
 	case !bytes.Equal(want.Value, got.Value):
@@ -82,6 +84,8 @@ func DiffCommandLock(want, got *lockcluster.CommandLock) string {
 		return fmt.Sprintf("command lock: want %s/%s, got %s/%s", want.Namespace, want.Name, got.Namespace, got.Name)
 	case want.Token != got.Token, want.Revision != got.Revision:
 		return fmt.Sprintf("command lock: want token %s revision %d, got token %s revision %d", want.Token, want.Revision, got.Token, got.Revision)
+	case want.Home != got.Home:
+		return fmt.Sprintf("command lock home: want %+v, got %+v", want.Home, got.Home)
 	case !sameTime(want.LockedAt, got.LockedAt), !bytes.Equal(want.Value, got.Value):
 		return "command lock value or time differs"
 	}
@@ -98,6 +102,8 @@ func DiffDocument(want, got *lockcluster.Document) string {
 		return fmt.Sprintf("document: want %s/%s, got %s/%s", want.Namespace, want.Key, got.Namespace, got.Key)
 	case want.Revision != got.Revision:
 		return fmt.Sprintf("document revision: want %d, got %d", want.Revision, got.Revision)
+	case want.Home != got.Home:
+		return fmt.Sprintf("document home: want %+v, got %+v", want.Home, got.Home)
 	case want.TTL != got.TTL, want.LeaseEpoch != got.LeaseEpoch, !sameTime(want.ArmedAt, got.ArmedAt):
 		return fmt.Sprintf("document TTL: want %s epoch %d, got %s epoch %d", want.TTL, want.LeaseEpoch, got.TTL, got.LeaseEpoch)
 	case !bytes.Equal(want.Value, got.Value):

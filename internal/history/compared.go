@@ -10,7 +10,7 @@ import (
 // compared says which parts of answers are compared.
 type compared struct {
 	essential bool // not stored values, users, times and leases: see [Options]
-	visible   bool // not what only the log tells: the leader's times, the epochs of leases
+	visible   bool // not what only the log tells: the leader's times, the epochs of leases, homes
 }
 
 // result returns r with only the parts that are compared.
@@ -43,7 +43,7 @@ func (c compared) lock(l *lockcluster.Lock) *lockcluster.Lock {
 		return l
 	}
 	v := *l
-	v.AcquiredAt, v.RenewedAt, v.LeaseEpoch = time.Time{}, time.Time{}, 0
+	v.AcquiredAt, v.RenewedAt, v.LeaseEpoch, v.Home = time.Time{}, time.Time{}, 0, lockcluster.Home{}
 	if c.essential {
 		v.User, v.Priority, v.Value = "", 0, nil
 	}
@@ -55,7 +55,7 @@ func (c compared) commandLock(l *lockcluster.CommandLock) *lockcluster.CommandLo
 		return l
 	}
 	v := *l
-	v.LockedAt = time.Time{}
+	v.LockedAt, v.Home = time.Time{}, lockcluster.Home{}
 	if c.essential {
 		v.Value = nil
 	}
@@ -67,7 +67,7 @@ func (c compared) document(d *lockcluster.Document) *lockcluster.Document {
 		return d
 	}
 	v := *d
-	v.ArmedAt, v.LeaseEpoch = time.Time{}, 0
+	v.ArmedAt, v.LeaseEpoch, v.Home = time.Time{}, 0, lockcluster.Home{}
 	if c.essential {
 		v.Value = nil
 	}

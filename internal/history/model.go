@@ -32,6 +32,10 @@ type Model struct {
 	answers   map[string]map[uint64]answer
 	acked     map[string]uint64
 
+	road     lockcluster.Migration // as it was set last, without the epoch; no mode: never
+	settings map[string]string
+	routed   *lockcluster.Routed // what is decided now stands in it
+
 	version uint64   // counts changes of what clients stored
 	journal bool     // keep undo
 	undo    []func() // how to take back the changes, oldest first
@@ -69,6 +73,7 @@ func NewModel() *Model {
 		token:     lockcluster.Token{Epoch: 1},
 		answers:   map[string]map[uint64]answer{},
 		acked:     map[string]uint64{},
+		settings:  map[string]string{},
 	}
 }
 
@@ -97,6 +102,9 @@ func (m *Model) Apply(at Position, id lockcluster.RequestID, req lockcluster.Req
 		return first.res
 	}
 	res := m.decide(at, req)
+	if res.Status == lockcluster.StatusNotActive {
+		return res // nothing was decided
+	}
 	if m.answers[id.ClientID] == nil {
 		m.answers[id.ClientID] = map[uint64]answer{}
 	}
@@ -113,10 +121,16 @@ func (m *Model) decide(at Position, req lockcluster.Request) lockcluster.Result 
 	}
 	var res lockcluster.Result
 	switch r := req.(type) {
-	case lockcluster.Txn:
-		res = m.txn(at, r)
-	case lockcluster.Import:
-		res = m.importRecords(at, r)
+	case lockcluster.SetMigration:
+		res = m.setMigration(at, r)
+	case lockcluster.SetConfig:
+		res = m.setConfig(r)
+	case lockcluster.Mirror:
+		res = m.mirror(r)
+	case lockcluster.Shadow:
+		res = m.shadow(at, r)
+	case lockcluster.Routed:
+		res = m.route(at, r)
 	case lockcluster.Expire:
 		res = m.expire(at, r)
 	case lockcluster.BumpEpoch:
@@ -126,10 +140,25 @@ func (m *Model) decide(at Position, req lockcluster.Request) lockcluster.Result 
 	case lockcluster.RegisterNode, lockcluster.Checkpoint:
 		res = lockcluster.Result{Status: lockcluster.StatusApplied}
 	default:
-		res = m.mutate(at, req)
+		if m.inactive(req) {
+			res = lockcluster.Result{Status: lockcluster.StatusNotActive}
+			break
+		}
+		res = m.plain(at, req)
 	}
 	res.Index = at.Index
 	return res
+}
+
+// plain decides what clients ask for, whichever system decides.
+func (m *Model) plain(at Position, req lockcluster.Request) lockcluster.Result {
+	switch r := req.(type) {
+	case lockcluster.Txn:
+		return m.txn(at, r)
+	case lockcluster.Import:
+		return m.importRecords(at, r)
+	}
+	return m.mutate(at, req)
 }
 
 func (m *Model) mutate(at Position, req lockcluster.Request) lockcluster.Result {
@@ -208,20 +237,7 @@ func (m *Model) importRecords(at Position, r lockcluster.Import) lockcluster.Res
 	res := lockcluster.Result{Status: lockcluster.StatusApplied}
 	add := func(one lockcluster.Result) {
 		one.Index = at.Index
-		// An import's answers hold no stored values.
-		if one.Lock != nil {
-			l := *one.Lock
-			l.Value, one.Lock = nil, &l
-		}
-		if one.CommandLock != nil {
-			l := *one.CommandLock
-			l.Value, one.CommandLock = nil, &l
-		}
-		if one.Document != nil {
-			d := *one.Document
-			d.Value, one.Document = nil, &d
-		}
-		res.Results = append(res.Results, one)
+		res.Results = append(res.Results, bare(one))
 	}
 	for _, l := range r.Locks {
 		l.Key.Namespace = r.Namespace

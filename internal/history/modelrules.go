@@ -28,7 +28,7 @@ func (m *Model) acquire(at Position, r lockcluster.Acquire, renews bool) lockclu
 	}
 	lock := lockcluster.Lock{
 		Key: r.Key, Kind: lockcluster.KindHeld, Owner: r.Owner, User: r.User, Priority: r.Priority,
-		AcquiredAt: r.AcquiredAt, TTL: r.TTL, Revision: at.Index, Value: r.Value,
+		AcquiredAt: r.AcquiredAt, TTL: r.TTL, Revision: at.Index, Value: r.Value, Home: m.newHome(),
 	}
 	if lock.Priority == 0 {
 		lock.Priority = lockcluster.PriorityNormal
@@ -74,7 +74,7 @@ func (m *Model) releaseByPull(r lockcluster.ReleaseByPull) lockcluster.Result {
 	res := lockcluster.Result{Status: lockcluster.StatusReleased}
 	for _, l := range m.ListRepo(r.Namespace, r.Repo) {
 		o := l.Owner
-		if l.Kind != lockcluster.KindPull || o.Pull != r.Pull || r.Host != "" && o.Host != "" && o.Host != r.Host {
+		if l.Kind != lockcluster.KindPull || o.Pull != r.Pull || r.Host != "" && o.Host != "" && o.Host != r.Host || m.elsewhere(&l) {
 			continue
 		}
 		m.setLock(name{r.Namespace, l.Key.Text()}, nil)
@@ -98,7 +98,7 @@ func (m *Model) lockCommand(at Position, r lockcluster.LockCommand) lockcluster.
 	}
 	c := lockcluster.CommandLock{
 		Namespace: r.Namespace, Name: r.Name, LockedAt: when.Truncate(time.Second).UTC(),
-		Token: m.nextToken(), Revision: at.Index, Value: r.Value,
+		Token: m.nextToken(), Revision: at.Index, Value: r.Value, Home: m.newHome(),
 	}
 	m.setCommand(n, &c)
 	return lockcluster.Result{Status: lockcluster.StatusGranted, CommandLock: &c, Token: c.Token}
@@ -123,7 +123,10 @@ func (m *Model) putDocument(at Position, r lockcluster.PutDocument) lockcluster.
 	if r.Condition == lockcluster.PutIfAbsent && old != nil || r.Condition == lockcluster.PutIfPresent && old == nil {
 		return lockcluster.Result{Status: lockcluster.StatusNotStored, Document: old}
 	}
-	d := lockcluster.Document{Namespace: r.Namespace, Key: r.Key, Value: r.Value, Revision: at.Index}
+	d := lockcluster.Document{Namespace: r.Namespace, Key: r.Key, Value: r.Value, Revision: at.Index, Home: m.newHome()}
+	if old != nil {
+		d.Home = old.Home
+	}
 	switch {
 	case r.KeepTTL && old != nil:
 		d.TTL, d.LeaseEpoch, d.ArmedAt = old.TTL, old.LeaseEpoch, old.ArmedAt
@@ -163,13 +166,13 @@ func (m *Model) setTTL(at Position, r lockcluster.SetTTL) lockcluster.Result {
 func (m *Model) expire(at Position, r lockcluster.Expire) lockcluster.Result {
 	n := name{r.Namespace, r.Key}
 	if r.Term == at.Term && r.Space == lockcluster.SpaceLock {
-		if l, ok := m.locks[n]; ok && l.TTL > 0 && l.LeaseEpoch == r.LeaseEpoch {
+		if l, ok := m.locks[n]; ok && l.TTL > 0 && l.LeaseEpoch == r.LeaseEpoch && m.MayExpire(n.ns, l.Home) {
 			m.setLock(n, nil)
 			return lockcluster.Result{Status: lockcluster.StatusExpired, Lock: &l, Token: l.Token}
 		}
 	}
 	if r.Term == at.Term && r.Space == lockcluster.SpaceDocument {
-		if d, ok := m.documents[n]; ok && d.TTL > 0 && d.LeaseEpoch == r.LeaseEpoch {
+		if d, ok := m.documents[n]; ok && d.TTL > 0 && d.LeaseEpoch == r.LeaseEpoch && m.MayExpire(n.ns, d.Home) {
 			m.setDocument(n, nil)
 			return lockcluster.Result{Status: lockcluster.StatusExpired, Document: &d}
 		}

@@ -60,7 +60,8 @@ func oncePerRequest(ops []Op) []Op {
 			all = append(all, op)
 		default:
 			begin := min(all[i].Invoke, op.Invoke)
-			if all[i].Outcome == Unknown || op.Outcome == Done && op.Return < all[i].Return {
+			undecided := all[i].Outcome == Unknown || all[i].Result.Status == lockcluster.StatusNotActive
+			if op.Result.Status != lockcluster.StatusNotActive && (undecided || op.Outcome == Done && op.Return < all[i].Return) {
 				all[i] = op
 			}
 			all[i].Invoke = begin
@@ -81,7 +82,9 @@ func registerOps(op *Op, touched map[string][]string) []RegisterOp {
 	}
 	switch r := op.Request.(type) {
 	case lockcluster.Acquire:
-		if s := op.Result.Status; op.Outcome == Done && (s == lockcluster.StatusHostConflict || s == lockcluster.StatusInvalid || s == lockcluster.StatusForgotten) {
+		switch s := op.Result.Status; {
+		case op.Outcome != Done:
+		case s == lockcluster.StatusHostConflict, s == lockcluster.StatusInvalid, s == lockcluster.StatusForgotten, s == lockcluster.StatusNotActive:
 			return nil
 		}
 		base.Key, base.Kind, base.Holder = r.Key.Namespace+" "+r.Key.Text(), RegisterAcquire, holderName(r.Owner)

@@ -146,7 +146,8 @@ func (c *checker) unmatched(m *matching, last uint64) {
 	for _, op := range c.writes {
 		switch {
 		case m.found[op]:
-		case op.Result.Status == lockcluster.StatusInvalid: // a door refuses it without the log
+		case op.Result.Status == lockcluster.StatusInvalid, op.Result.Status == lockcluster.StatusNotActive:
+			// A door refuses it without the log.
 		case m.diff[op] != "":
 			c.mismatch("answer", m.diff[op], op)
 		case op.Index() > last:

@@ -59,7 +59,8 @@ func (c *checker) distinct() []*Op {
 	for _, op := range c.writes {
 		k := requestKey{op.ID.ClientID, op.ID.Sequence}
 		switch old := first[k]; {
-		case op.Result.Status == lockcluster.StatusInvalid, op.Result.Status == lockcluster.StatusForgotten:
+		case op.Result.Status == lockcluster.StatusInvalid, op.Result.Status == lockcluster.StatusForgotten,
+			op.Result.Status == lockcluster.StatusNotActive: // nothing was decided, another try may be
 		case op.ID.IsZero():
 			all = append(all, op)
 		case old == nil:

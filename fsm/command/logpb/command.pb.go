@@ -104,6 +104,11 @@ type Command struct {
 	//	*Command_RegisterNode
 	//	*Command_Checkpoint
 	//	*Command_BumpEpoch
+	//	*Command_SetMigration
+	//	*Command_SetConfig
+	//	*Command_Mirror
+	//	*Command_Shadow
+	//	*Command_Routed
 	Request       isCommand_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -293,6 +298,51 @@ func (x *Command) GetBumpEpoch() *BumpEpoch {
 	return nil
 }
 
+func (x *Command) GetSetMigration() *SetMigration {
+	if x != nil {
+		if x, ok := x.Request.(*Command_SetMigration); ok {
+			return x.SetMigration
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetConfig() *SetConfig {
+	if x != nil {
+		if x, ok := x.Request.(*Command_SetConfig); ok {
+			return x.SetConfig
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetMirror() *Mirror {
+	if x != nil {
+		if x, ok := x.Request.(*Command_Mirror); ok {
+			return x.Mirror
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetShadow() *Shadow {
+	if x != nil {
+		if x, ok := x.Request.(*Command_Shadow); ok {
+			return x.Shadow
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRouted() *Routed {
+	if x != nil {
+		if x, ok := x.Request.(*Command_Routed); ok {
+			return x.Routed
+		}
+	}
+	return nil
+}
+
 type isCommand_Request interface {
 	isCommand_Request()
 }
@@ -353,6 +403,26 @@ type Command_BumpEpoch struct {
 	BumpEpoch *BumpEpoch `protobuf:"bytes,23,opt,name=bump_epoch,json=bumpEpoch,proto3,oneof"`
 }
 
+type Command_SetMigration struct {
+	SetMigration *SetMigration `protobuf:"bytes,24,opt,name=set_migration,json=setMigration,proto3,oneof"`
+}
+
+type Command_SetConfig struct {
+	SetConfig *SetConfig `protobuf:"bytes,25,opt,name=set_config,json=setConfig,proto3,oneof"`
+}
+
+type Command_Mirror struct {
+	Mirror *Mirror `protobuf:"bytes,26,opt,name=mirror,proto3,oneof"`
+}
+
+type Command_Shadow struct {
+	Shadow *Shadow `protobuf:"bytes,27,opt,name=shadow,proto3,oneof"`
+}
+
+type Command_Routed struct {
+	Routed *Routed `protobuf:"bytes,28,opt,name=routed,proto3,oneof"`
+}
+
 func (*Command_Acquire) isCommand_Request() {}
 
 func (*Command_Release) isCommand_Request() {}
@@ -380,6 +450,16 @@ func (*Command_RegisterNode) isCommand_Request() {}
 func (*Command_Checkpoint) isCommand_Request() {}
 
 func (*Command_BumpEpoch) isCommand_Request() {}
+
+func (*Command_SetMigration) isCommand_Request() {}
+
+func (*Command_SetConfig) isCommand_Request() {}
+
+func (*Command_Mirror) isCommand_Request() {}
+
+func (*Command_Shadow) isCommand_Request() {}
+
+func (*Command_Routed) isCommand_Request() {}
 
 type Key struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1719,6 +1799,688 @@ func (x *BumpEpoch) GetReason() string {
 	return ""
 }
 
+type CanaryRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ProjectName   []byte                 `protobuf:"bytes,1,opt,name=project_name,json=projectName,proto3" json:"project_name,omitempty"`
+	Workspace     []byte                 `protobuf:"bytes,2,opt,name=workspace,proto3" json:"workspace,omitempty"`
+	UserGroup     []byte                 `protobuf:"bytes,3,opt,name=user_group,json=userGroup,proto3" json:"user_group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CanaryRule) Reset() {
+	*x = CanaryRule{}
+	mi := &file_fsm_command_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CanaryRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CanaryRule) ProtoMessage() {}
+
+func (x *CanaryRule) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CanaryRule.ProtoReflect.Descriptor instead.
+func (*CanaryRule) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CanaryRule) GetProjectName() []byte {
+	if x != nil {
+		return x.ProjectName
+	}
+	return nil
+}
+
+func (x *CanaryRule) GetWorkspace() []byte {
+	if x != nil {
+		return x.Workspace
+	}
+	return nil
+}
+
+func (x *CanaryRule) GetUserGroup() []byte {
+	if x != nil {
+		return x.UserGroup
+	}
+	return nil
+}
+
+type Migration struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Mode          uint32                 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Active        uint32                 `protobuf:"varint,3,opt,name=active,proto3" json:"active,omitempty"`
+	GateClosed    bool                   `protobuf:"varint,4,opt,name=gate_closed,json=gateClosed,proto3" json:"gate_closed,omitempty"`
+	Legacy        []byte                 `protobuf:"bytes,5,opt,name=legacy,proto3" json:"legacy,omitempty"`
+	LegacyHost    []byte                 `protobuf:"bytes,6,opt,name=legacy_host,json=legacyHost,proto3" json:"legacy_host,omitempty"`
+	Namespace     string                 `protobuf:"bytes,7,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Percentage    uint32                 `protobuf:"varint,8,opt,name=percentage,proto3" json:"percentage,omitempty"`
+	Canary        []*CanaryRule          `protobuf:"bytes,9,rep,name=canary,proto3" json:"canary,omitempty"`
+	GradualEpoch  uint64                 `protobuf:"varint,10,opt,name=gradual_epoch,json=gradualEpoch,proto3" json:"gradual_epoch,omitempty"`
+	ChangedAt     *Instant               `protobuf:"bytes,11,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`
+	Reason        []byte                 `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Migration) Reset() {
+	*x = Migration{}
+	mi := &file_fsm_command_command_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Migration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Migration) ProtoMessage() {}
+
+func (x *Migration) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Migration.ProtoReflect.Descriptor instead.
+func (*Migration) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Migration) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Migration) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *Migration) GetActive() uint32 {
+	if x != nil {
+		return x.Active
+	}
+	return 0
+}
+
+func (x *Migration) GetGateClosed() bool {
+	if x != nil {
+		return x.GateClosed
+	}
+	return false
+}
+
+func (x *Migration) GetLegacy() []byte {
+	if x != nil {
+		return x.Legacy
+	}
+	return nil
+}
+
+func (x *Migration) GetLegacyHost() []byte {
+	if x != nil {
+		return x.LegacyHost
+	}
+	return nil
+}
+
+func (x *Migration) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Migration) GetPercentage() uint32 {
+	if x != nil {
+		return x.Percentage
+	}
+	return 0
+}
+
+func (x *Migration) GetCanary() []*CanaryRule {
+	if x != nil {
+		return x.Canary
+	}
+	return nil
+}
+
+func (x *Migration) GetGradualEpoch() uint64 {
+	if x != nil {
+		return x.GradualEpoch
+	}
+	return 0
+}
+
+func (x *Migration) GetChangedAt() *Instant {
+	if x != nil {
+		return x.ChangedAt
+	}
+	return nil
+}
+
+func (x *Migration) GetReason() []byte {
+	if x != nil {
+		return x.Reason
+	}
+	return nil
+}
+
+type SetMigration struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ExpectedEpoch uint64                 `protobuf:"varint,1,opt,name=expected_epoch,json=expectedEpoch,proto3" json:"expected_epoch,omitempty"`
+	IfEmpty       bool                   `protobuf:"varint,2,opt,name=if_empty,json=ifEmpty,proto3" json:"if_empty,omitempty"`
+	Next          *Migration             `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetMigration) Reset() {
+	*x = SetMigration{}
+	mi := &file_fsm_command_command_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetMigration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetMigration) ProtoMessage() {}
+
+func (x *SetMigration) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetMigration.ProtoReflect.Descriptor instead.
+func (*SetMigration) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SetMigration) GetExpectedEpoch() uint64 {
+	if x != nil {
+		return x.ExpectedEpoch
+	}
+	return 0
+}
+
+func (x *SetMigration) GetIfEmpty() bool {
+	if x != nil {
+		return x.IfEmpty
+	}
+	return false
+}
+
+func (x *SetMigration) GetNext() *Migration {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+type Setting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          []byte                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Setting) Reset() {
+	*x = Setting{}
+	mi := &file_fsm_command_command_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Setting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Setting) ProtoMessage() {}
+
+func (x *Setting) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Setting.ProtoReflect.Descriptor instead.
+func (*Setting) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Setting) GetName() []byte {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *Setting) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+type SetConfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Settings      []*Setting             `protobuf:"bytes,1,rep,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetConfig) Reset() {
+	*x = SetConfig{}
+	mi := &file_fsm_command_command_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetConfig) ProtoMessage() {}
+
+func (x *SetConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetConfig.ProtoReflect.Descriptor instead.
+func (*SetConfig) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SetConfig) GetSettings() []*Setting {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+type RecordRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Space         uint32                 `protobuf:"varint,2,opt,name=space,proto3" json:"space,omitempty"`
+	Key           []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordRef) Reset() {
+	*x = RecordRef{}
+	mi := &file_fsm_command_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordRef) ProtoMessage() {}
+
+func (x *RecordRef) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordRef.ProtoReflect.Descriptor instead.
+func (*RecordRef) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RecordRef) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RecordRef) GetSpace() uint32 {
+	if x != nil {
+		return x.Space
+	}
+	return 0
+}
+
+func (x *RecordRef) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type Mirror struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Deletes       []*RecordRef           `protobuf:"bytes,3,rep,name=deletes,proto3" json:"deletes,omitempty"`
+	Locks         []*Lock                `protobuf:"bytes,4,rep,name=locks,proto3" json:"locks,omitempty"`
+	CommandLocks  []*CommandLock         `protobuf:"bytes,5,rep,name=command_locks,json=commandLocks,proto3" json:"command_locks,omitempty"`
+	Documents     []*Document            `protobuf:"bytes,6,rep,name=documents,proto3" json:"documents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mirror) Reset() {
+	*x = Mirror{}
+	mi := &file_fsm_command_command_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mirror) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mirror) ProtoMessage() {}
+
+func (x *Mirror) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mirror.ProtoReflect.Descriptor instead.
+func (*Mirror) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Mirror) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Mirror) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Mirror) GetDeletes() []*RecordRef {
+	if x != nil {
+		return x.Deletes
+	}
+	return nil
+}
+
+func (x *Mirror) GetLocks() []*Lock {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
+}
+
+func (x *Mirror) GetCommandLocks() []*CommandLock {
+	if x != nil {
+		return x.CommandLocks
+	}
+	return nil
+}
+
+func (x *Mirror) GetDocuments() []*Document {
+	if x != nil {
+		return x.Documents
+	}
+	return nil
+}
+
+type Shadow struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Epoch     uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Commands without an exactly-once identity of their own.
+	Requests      []*Command `protobuf:"bytes,3,rep,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Shadow) Reset() {
+	*x = Shadow{}
+	mi := &file_fsm_command_command_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Shadow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Shadow) ProtoMessage() {}
+
+func (x *Shadow) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Shadow.ProtoReflect.Descriptor instead.
+func (*Shadow) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Shadow) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Shadow) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Shadow) GetRequests() []*Command {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+type Routed struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Epoch        uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	GradualEpoch uint64                 `protobuf:"varint,2,opt,name=gradual_epoch,json=gradualEpoch,proto3" json:"gradual_epoch,omitempty"`
+	Base         uint32                 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"`
+	Home         uint32                 `protobuf:"varint,4,opt,name=home,proto3" json:"home,omitempty"`
+	// A command without an exactly-once identity of its own.
+	Request       *Command `protobuf:"bytes,5,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Routed) Reset() {
+	*x = Routed{}
+	mi := &file_fsm_command_command_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Routed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Routed) ProtoMessage() {}
+
+func (x *Routed) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Routed.ProtoReflect.Descriptor instead.
+func (*Routed) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Routed) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Routed) GetGradualEpoch() uint64 {
+	if x != nil {
+		return x.GradualEpoch
+	}
+	return 0
+}
+
+func (x *Routed) GetBase() uint32 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
+}
+
+func (x *Routed) GetHome() uint32 {
+	if x != nil {
+		return x.Home
+	}
+	return 0
+}
+
+func (x *Routed) GetRequest() *Command {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+type Home struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	System        uint32                 `protobuf:"varint,1,opt,name=system,proto3" json:"system,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Home) Reset() {
+	*x = Home{}
+	mi := &file_fsm_command_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Home) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Home) ProtoMessage() {}
+
+func (x *Home) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Home.ProtoReflect.Descriptor instead.
+func (*Home) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Home) GetSystem() uint32 {
+	if x != nil {
+		return x.System
+	}
+	return 0
+}
+
+func (x *Home) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type Lock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -1733,13 +2495,14 @@ type Lock struct {
 	LeaseEpoch    uint64                 `protobuf:"varint,10,opt,name=lease_epoch,json=leaseEpoch,proto3" json:"lease_epoch,omitempty"`
 	Revision      uint64                 `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
 	Value         []byte                 `protobuf:"bytes,12,opt,name=value,proto3" json:"value,omitempty"`
+	Home          *Home                  `protobuf:"bytes,13,opt,name=home,proto3" json:"home,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +2514,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[22]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +2527,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{22}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Lock) GetKey() *Key {
@@ -1851,6 +2614,13 @@ func (x *Lock) GetValue() []byte {
 	return nil
 }
 
+func (x *Lock) GetHome() *Home {
+	if x != nil {
+		return x.Home
+	}
+	return nil
+}
+
 type CommandLock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1859,13 +2629,14 @@ type CommandLock struct {
 	Token         *Token                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	Revision      uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	Value         []byte                 `protobuf:"bytes,6,opt,name=value,proto3" json:"value,omitempty"`
+	Home          *Home                  `protobuf:"bytes,7,opt,name=home,proto3" json:"home,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommandLock) Reset() {
 	*x = CommandLock{}
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2648,7 @@ func (x *CommandLock) String() string {
 func (*CommandLock) ProtoMessage() {}
 
 func (x *CommandLock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[23]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2661,7 @@ func (x *CommandLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandLock.ProtoReflect.Descriptor instead.
 func (*CommandLock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{23}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CommandLock) GetNamespace() string {
@@ -1935,6 +2706,13 @@ func (x *CommandLock) GetValue() []byte {
 	return nil
 }
 
+func (x *CommandLock) GetHome() *Home {
+	if x != nil {
+		return x.Home
+	}
+	return nil
+}
+
 type Document struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1944,13 +2722,14 @@ type Document struct {
 	LeaseEpoch    uint64                 `protobuf:"varint,5,opt,name=lease_epoch,json=leaseEpoch,proto3" json:"lease_epoch,omitempty"`
 	ArmedAt       *Instant               `protobuf:"bytes,6,opt,name=armed_at,json=armedAt,proto3" json:"armed_at,omitempty"`
 	Revision      uint64                 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	Home          *Home                  `protobuf:"bytes,8,opt,name=home,proto3" json:"home,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2741,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[24]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2754,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{24}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Document) GetNamespace() string {
@@ -2027,6 +2806,13 @@ func (x *Document) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Document) GetHome() *Home {
+	if x != nil {
+		return x.Home
+	}
+	return nil
+}
+
 type Result struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Status        uint32                 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
@@ -2044,7 +2830,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2842,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[25]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2855,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{25}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Result) GetStatus() uint32 {
@@ -2143,7 +2929,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x05Entry\x12 \n" +
 	"\ftime_unix_ms\x18\x01 \x01(\x03R\n" +
 	"timeUnixMs\x127\n" +
-	"\bcommands\x18\x02 \x03(\v2\x1b.lockcluster.log.v1.CommandR\bcommands\"\xef\a\n" +
+	"\bcommands\x18\x02 \x03(\v2\x1b.lockcluster.log.v1.CommandR\bcommands\"\x9a\n" +
+	"\n" +
 	"\aCommand\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1f\n" +
@@ -2166,7 +2953,13 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"checkpoint\x18\x16 \x01(\v2\x1e.lockcluster.log.v1.CheckpointH\x00R\n" +
 	"checkpoint\x12>\n" +
 	"\n" +
-	"bump_epoch\x18\x17 \x01(\v2\x1d.lockcluster.log.v1.BumpEpochH\x00R\tbumpEpochB\t\n" +
+	"bump_epoch\x18\x17 \x01(\v2\x1d.lockcluster.log.v1.BumpEpochH\x00R\tbumpEpoch\x12G\n" +
+	"\rset_migration\x18\x18 \x01(\v2 .lockcluster.log.v1.SetMigrationH\x00R\fsetMigration\x12>\n" +
+	"\n" +
+	"set_config\x18\x19 \x01(\v2\x1d.lockcluster.log.v1.SetConfigH\x00R\tsetConfig\x124\n" +
+	"\x06mirror\x18\x1a \x01(\v2\x1a.lockcluster.log.v1.MirrorH\x00R\x06mirror\x124\n" +
+	"\x06shadow\x18\x1b \x01(\v2\x1a.lockcluster.log.v1.ShadowH\x00R\x06shadow\x124\n" +
+	"\x06routed\x18\x1c \x01(\v2\x1a.lockcluster.log.v1.RoutedH\x00R\x06routedB\t\n" +
 	"\arequest\"\x83\x01\n" +
 	"\x03Key\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
@@ -2269,7 +3062,65 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\n" +
 	"Checkpoint\"#\n" +
 	"\tBumpEpoch\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xbb\x03\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"l\n" +
+	"\n" +
+	"CanaryRule\x12!\n" +
+	"\fproject_name\x18\x01 \x01(\fR\vprojectName\x12\x1c\n" +
+	"\tworkspace\x18\x02 \x01(\fR\tworkspace\x12\x1d\n" +
+	"\n" +
+	"user_group\x18\x03 \x01(\fR\tuserGroup\"\x96\x03\n" +
+	"\tMigration\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x16\n" +
+	"\x06active\x18\x03 \x01(\rR\x06active\x12\x1f\n" +
+	"\vgate_closed\x18\x04 \x01(\bR\n" +
+	"gateClosed\x12\x16\n" +
+	"\x06legacy\x18\x05 \x01(\fR\x06legacy\x12\x1f\n" +
+	"\vlegacy_host\x18\x06 \x01(\fR\n" +
+	"legacyHost\x12\x1c\n" +
+	"\tnamespace\x18\a \x01(\tR\tnamespace\x12\x1e\n" +
+	"\n" +
+	"percentage\x18\b \x01(\rR\n" +
+	"percentage\x126\n" +
+	"\x06canary\x18\t \x03(\v2\x1e.lockcluster.log.v1.CanaryRuleR\x06canary\x12#\n" +
+	"\rgradual_epoch\x18\n" +
+	" \x01(\x04R\fgradualEpoch\x12:\n" +
+	"\n" +
+	"changed_at\x18\v \x01(\v2\x1b.lockcluster.log.v1.InstantR\tchangedAt\x12\x16\n" +
+	"\x06reason\x18\f \x01(\fR\x06reason\"\x83\x01\n" +
+	"\fSetMigration\x12%\n" +
+	"\x0eexpected_epoch\x18\x01 \x01(\x04R\rexpectedEpoch\x12\x19\n" +
+	"\bif_empty\x18\x02 \x01(\bR\aifEmpty\x121\n" +
+	"\x04next\x18\x03 \x01(\v2\x1d.lockcluster.log.v1.MigrationR\x04next\"3\n" +
+	"\aSetting\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\fR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"D\n" +
+	"\tSetConfig\x127\n" +
+	"\bsettings\x18\x01 \x03(\v2\x1b.lockcluster.log.v1.SettingR\bsettings\"Q\n" +
+	"\tRecordRef\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
+	"\x05space\x18\x02 \x01(\rR\x05space\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\xa7\x02\n" +
+	"\x06Mirror\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x127\n" +
+	"\adeletes\x18\x03 \x03(\v2\x1d.lockcluster.log.v1.RecordRefR\adeletes\x12.\n" +
+	"\x05locks\x18\x04 \x03(\v2\x18.lockcluster.log.v1.LockR\x05locks\x12D\n" +
+	"\rcommand_locks\x18\x05 \x03(\v2\x1f.lockcluster.log.v1.CommandLockR\fcommandLocks\x12:\n" +
+	"\tdocuments\x18\x06 \x03(\v2\x1c.lockcluster.log.v1.DocumentR\tdocuments\"u\n" +
+	"\x06Shadow\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x127\n" +
+	"\brequests\x18\x03 \x03(\v2\x1b.lockcluster.log.v1.CommandR\brequests\"\xa2\x01\n" +
+	"\x06Routed\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12#\n" +
+	"\rgradual_epoch\x18\x02 \x01(\x04R\fgradualEpoch\x12\x12\n" +
+	"\x04base\x18\x03 \x01(\rR\x04base\x12\x12\n" +
+	"\x04home\x18\x04 \x01(\rR\x04home\x125\n" +
+	"\arequest\x18\x05 \x01(\v2\x1b.lockcluster.log.v1.CommandR\arequest\"4\n" +
+	"\x04Home\x12\x16\n" +
+	"\x06system\x18\x01 \x01(\rR\x06system\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xe9\x03\n" +
 	"\x04Lock\x12)\n" +
 	"\x03key\x18\x01 \x01(\v2\x17.lockcluster.log.v1.KeyR\x03key\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12/\n" +
@@ -2286,14 +3137,16 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	" \x01(\x04R\n" +
 	"leaseEpoch\x12\x1a\n" +
 	"\brevision\x18\v \x01(\x04R\brevision\x12\x14\n" +
-	"\x05value\x18\f \x01(\fR\x05value\"\xdc\x01\n" +
+	"\x05value\x18\f \x01(\fR\x05value\x12,\n" +
+	"\x04home\x18\r \x01(\v2\x18.lockcluster.log.v1.HomeR\x04home\"\x8a\x02\n" +
 	"\vCommandLock\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x128\n" +
 	"\tlocked_at\x18\x03 \x01(\v2\x1b.lockcluster.log.v1.InstantR\blockedAt\x12/\n" +
 	"\x05token\x18\x04 \x01(\v2\x19.lockcluster.log.v1.TokenR\x05token\x12\x1a\n" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x14\n" +
-	"\x05value\x18\x06 \x01(\fR\x05value\"\xdc\x01\n" +
+	"\x05value\x18\x06 \x01(\fR\x05value\x12,\n" +
+	"\x04home\x18\a \x01(\v2\x18.lockcluster.log.v1.HomeR\x04home\"\x8a\x02\n" +
 	"\bDocument\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x14\n" +
@@ -2302,7 +3155,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\vlease_epoch\x18\x05 \x01(\x04R\n" +
 	"leaseEpoch\x126\n" +
 	"\barmed_at\x18\x06 \x01(\v2\x1b.lockcluster.log.v1.InstantR\aarmedAt\x12\x1a\n" +
-	"\brevision\x18\a \x01(\x04R\brevision\"\x8d\x03\n" +
+	"\brevision\x18\a \x01(\x04R\brevision\x12,\n" +
+	"\x04home\x18\b \x01(\v2\x18.lockcluster.log.v1.HomeR\x04home\"\x8d\x03\n" +
 	"\x06Result\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\rR\x06status\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12,\n" +
@@ -2326,7 +3180,7 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 	return file_fsm_command_command_proto_rawDescData
 }
 
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_fsm_command_command_proto_goTypes = []any{
 	(*Entry)(nil),          // 0: lockcluster.log.v1.Entry
 	(*Command)(nil),        // 1: lockcluster.log.v1.Command
@@ -2350,10 +3204,20 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*RegisterNode)(nil),   // 19: lockcluster.log.v1.RegisterNode
 	(*Checkpoint)(nil),     // 20: lockcluster.log.v1.Checkpoint
 	(*BumpEpoch)(nil),      // 21: lockcluster.log.v1.BumpEpoch
-	(*Lock)(nil),           // 22: lockcluster.log.v1.Lock
-	(*CommandLock)(nil),    // 23: lockcluster.log.v1.CommandLock
-	(*Document)(nil),       // 24: lockcluster.log.v1.Document
-	(*Result)(nil),         // 25: lockcluster.log.v1.Result
+	(*CanaryRule)(nil),     // 22: lockcluster.log.v1.CanaryRule
+	(*Migration)(nil),      // 23: lockcluster.log.v1.Migration
+	(*SetMigration)(nil),   // 24: lockcluster.log.v1.SetMigration
+	(*Setting)(nil),        // 25: lockcluster.log.v1.Setting
+	(*SetConfig)(nil),      // 26: lockcluster.log.v1.SetConfig
+	(*RecordRef)(nil),      // 27: lockcluster.log.v1.RecordRef
+	(*Mirror)(nil),         // 28: lockcluster.log.v1.Mirror
+	(*Shadow)(nil),         // 29: lockcluster.log.v1.Shadow
+	(*Routed)(nil),         // 30: lockcluster.log.v1.Routed
+	(*Home)(nil),           // 31: lockcluster.log.v1.Home
+	(*Lock)(nil),           // 32: lockcluster.log.v1.Lock
+	(*CommandLock)(nil),    // 33: lockcluster.log.v1.CommandLock
+	(*Document)(nil),       // 34: lockcluster.log.v1.Document
+	(*Result)(nil),         // 35: lockcluster.log.v1.Result
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	1,  // 0: lockcluster.log.v1.Entry.commands:type_name -> lockcluster.log.v1.Command
@@ -2371,38 +3235,56 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	19, // 12: lockcluster.log.v1.Command.register_node:type_name -> lockcluster.log.v1.RegisterNode
 	20, // 13: lockcluster.log.v1.Command.checkpoint:type_name -> lockcluster.log.v1.Checkpoint
 	21, // 14: lockcluster.log.v1.Command.bump_epoch:type_name -> lockcluster.log.v1.BumpEpoch
-	2,  // 15: lockcluster.log.v1.Acquire.key:type_name -> lockcluster.log.v1.Key
-	3,  // 16: lockcluster.log.v1.Acquire.owner:type_name -> lockcluster.log.v1.Owner
-	6,  // 17: lockcluster.log.v1.Acquire.acquired_at:type_name -> lockcluster.log.v1.Instant
-	3,  // 18: lockcluster.log.v1.Release.owner:type_name -> lockcluster.log.v1.Owner
-	4,  // 19: lockcluster.log.v1.Release.token:type_name -> lockcluster.log.v1.Token
-	6,  // 20: lockcluster.log.v1.LockCommand.locked_at:type_name -> lockcluster.log.v1.Instant
-	4,  // 21: lockcluster.log.v1.UnlockCommand.token:type_name -> lockcluster.log.v1.Token
-	14, // 22: lockcluster.log.v1.Txn.conditions:type_name -> lockcluster.log.v1.Condition
-	15, // 23: lockcluster.log.v1.Txn.ranges:type_name -> lockcluster.log.v1.RangeCondition
-	1,  // 24: lockcluster.log.v1.Txn.requests:type_name -> lockcluster.log.v1.Command
-	5,  // 25: lockcluster.log.v1.Import.locks:type_name -> lockcluster.log.v1.Acquire
-	9,  // 26: lockcluster.log.v1.Import.command_locks:type_name -> lockcluster.log.v1.LockCommand
-	11, // 27: lockcluster.log.v1.Import.documents:type_name -> lockcluster.log.v1.PutDocument
-	2,  // 28: lockcluster.log.v1.Lock.key:type_name -> lockcluster.log.v1.Key
-	3,  // 29: lockcluster.log.v1.Lock.owner:type_name -> lockcluster.log.v1.Owner
-	4,  // 30: lockcluster.log.v1.Lock.token:type_name -> lockcluster.log.v1.Token
-	6,  // 31: lockcluster.log.v1.Lock.acquired_at:type_name -> lockcluster.log.v1.Instant
-	6,  // 32: lockcluster.log.v1.Lock.renewed_at:type_name -> lockcluster.log.v1.Instant
-	6,  // 33: lockcluster.log.v1.CommandLock.locked_at:type_name -> lockcluster.log.v1.Instant
-	4,  // 34: lockcluster.log.v1.CommandLock.token:type_name -> lockcluster.log.v1.Token
-	6,  // 35: lockcluster.log.v1.Document.armed_at:type_name -> lockcluster.log.v1.Instant
-	22, // 36: lockcluster.log.v1.Result.lock:type_name -> lockcluster.log.v1.Lock
-	22, // 37: lockcluster.log.v1.Result.locks:type_name -> lockcluster.log.v1.Lock
-	23, // 38: lockcluster.log.v1.Result.command_lock:type_name -> lockcluster.log.v1.CommandLock
-	24, // 39: lockcluster.log.v1.Result.document:type_name -> lockcluster.log.v1.Document
-	4,  // 40: lockcluster.log.v1.Result.token:type_name -> lockcluster.log.v1.Token
-	25, // 41: lockcluster.log.v1.Result.results:type_name -> lockcluster.log.v1.Result
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	24, // 15: lockcluster.log.v1.Command.set_migration:type_name -> lockcluster.log.v1.SetMigration
+	26, // 16: lockcluster.log.v1.Command.set_config:type_name -> lockcluster.log.v1.SetConfig
+	28, // 17: lockcluster.log.v1.Command.mirror:type_name -> lockcluster.log.v1.Mirror
+	29, // 18: lockcluster.log.v1.Command.shadow:type_name -> lockcluster.log.v1.Shadow
+	30, // 19: lockcluster.log.v1.Command.routed:type_name -> lockcluster.log.v1.Routed
+	2,  // 20: lockcluster.log.v1.Acquire.key:type_name -> lockcluster.log.v1.Key
+	3,  // 21: lockcluster.log.v1.Acquire.owner:type_name -> lockcluster.log.v1.Owner
+	6,  // 22: lockcluster.log.v1.Acquire.acquired_at:type_name -> lockcluster.log.v1.Instant
+	3,  // 23: lockcluster.log.v1.Release.owner:type_name -> lockcluster.log.v1.Owner
+	4,  // 24: lockcluster.log.v1.Release.token:type_name -> lockcluster.log.v1.Token
+	6,  // 25: lockcluster.log.v1.LockCommand.locked_at:type_name -> lockcluster.log.v1.Instant
+	4,  // 26: lockcluster.log.v1.UnlockCommand.token:type_name -> lockcluster.log.v1.Token
+	14, // 27: lockcluster.log.v1.Txn.conditions:type_name -> lockcluster.log.v1.Condition
+	15, // 28: lockcluster.log.v1.Txn.ranges:type_name -> lockcluster.log.v1.RangeCondition
+	1,  // 29: lockcluster.log.v1.Txn.requests:type_name -> lockcluster.log.v1.Command
+	5,  // 30: lockcluster.log.v1.Import.locks:type_name -> lockcluster.log.v1.Acquire
+	9,  // 31: lockcluster.log.v1.Import.command_locks:type_name -> lockcluster.log.v1.LockCommand
+	11, // 32: lockcluster.log.v1.Import.documents:type_name -> lockcluster.log.v1.PutDocument
+	22, // 33: lockcluster.log.v1.Migration.canary:type_name -> lockcluster.log.v1.CanaryRule
+	6,  // 34: lockcluster.log.v1.Migration.changed_at:type_name -> lockcluster.log.v1.Instant
+	23, // 35: lockcluster.log.v1.SetMigration.next:type_name -> lockcluster.log.v1.Migration
+	25, // 36: lockcluster.log.v1.SetConfig.settings:type_name -> lockcluster.log.v1.Setting
+	27, // 37: lockcluster.log.v1.Mirror.deletes:type_name -> lockcluster.log.v1.RecordRef
+	32, // 38: lockcluster.log.v1.Mirror.locks:type_name -> lockcluster.log.v1.Lock
+	33, // 39: lockcluster.log.v1.Mirror.command_locks:type_name -> lockcluster.log.v1.CommandLock
+	34, // 40: lockcluster.log.v1.Mirror.documents:type_name -> lockcluster.log.v1.Document
+	1,  // 41: lockcluster.log.v1.Shadow.requests:type_name -> lockcluster.log.v1.Command
+	1,  // 42: lockcluster.log.v1.Routed.request:type_name -> lockcluster.log.v1.Command
+	2,  // 43: lockcluster.log.v1.Lock.key:type_name -> lockcluster.log.v1.Key
+	3,  // 44: lockcluster.log.v1.Lock.owner:type_name -> lockcluster.log.v1.Owner
+	4,  // 45: lockcluster.log.v1.Lock.token:type_name -> lockcluster.log.v1.Token
+	6,  // 46: lockcluster.log.v1.Lock.acquired_at:type_name -> lockcluster.log.v1.Instant
+	6,  // 47: lockcluster.log.v1.Lock.renewed_at:type_name -> lockcluster.log.v1.Instant
+	31, // 48: lockcluster.log.v1.Lock.home:type_name -> lockcluster.log.v1.Home
+	6,  // 49: lockcluster.log.v1.CommandLock.locked_at:type_name -> lockcluster.log.v1.Instant
+	4,  // 50: lockcluster.log.v1.CommandLock.token:type_name -> lockcluster.log.v1.Token
+	31, // 51: lockcluster.log.v1.CommandLock.home:type_name -> lockcluster.log.v1.Home
+	6,  // 52: lockcluster.log.v1.Document.armed_at:type_name -> lockcluster.log.v1.Instant
+	31, // 53: lockcluster.log.v1.Document.home:type_name -> lockcluster.log.v1.Home
+	32, // 54: lockcluster.log.v1.Result.lock:type_name -> lockcluster.log.v1.Lock
+	32, // 55: lockcluster.log.v1.Result.locks:type_name -> lockcluster.log.v1.Lock
+	33, // 56: lockcluster.log.v1.Result.command_lock:type_name -> lockcluster.log.v1.CommandLock
+	34, // 57: lockcluster.log.v1.Result.document:type_name -> lockcluster.log.v1.Document
+	4,  // 58: lockcluster.log.v1.Result.token:type_name -> lockcluster.log.v1.Token
+	35, // 59: lockcluster.log.v1.Result.results:type_name -> lockcluster.log.v1.Result
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -2425,6 +3307,11 @@ func file_fsm_command_command_proto_init() {
 		(*Command_RegisterNode)(nil),
 		(*Command_Checkpoint)(nil),
 		(*Command_BumpEpoch)(nil),
+		(*Command_SetMigration)(nil),
+		(*Command_SetConfig)(nil),
+		(*Command_Mirror)(nil),
+		(*Command_Shadow)(nil),
+		(*Command_Routed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2432,7 +3319,7 @@ func file_fsm_command_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

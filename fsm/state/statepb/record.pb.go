@@ -47,6 +47,8 @@ type LockRecord struct {
 	LeaseEpoch            uint64                 `protobuf:"varint,17,opt,name=lease_epoch,json=leaseEpoch,proto3" json:"lease_epoch,omitempty"`
 	Revision              uint64                 `protobuf:"varint,18,opt,name=revision,proto3" json:"revision,omitempty"`
 	Value                 []byte                 `protobuf:"bytes,19,opt,name=value,proto3" json:"value,omitempty"`
+	HomeSystem            uint32                 `protobuf:"varint,20,opt,name=home_system,json=homeSystem,proto3" json:"home_system,omitempty"`
+	HomeEpoch             uint64                 `protobuf:"varint,21,opt,name=home_epoch,json=homeEpoch,proto3" json:"home_epoch,omitempty"`
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
 }
@@ -214,6 +216,20 @@ func (x *LockRecord) GetValue() []byte {
 	return nil
 }
 
+func (x *LockRecord) GetHomeSystem() uint32 {
+	if x != nil {
+		return x.HomeSystem
+	}
+	return 0
+}
+
+func (x *LockRecord) GetHomeEpoch() uint64 {
+	if x != nil {
+		return x.HomeEpoch
+	}
+	return 0
+}
+
 type CommandLockRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LockedUnix    int64                  `protobuf:"varint,1,opt,name=locked_unix,json=lockedUnix,proto3" json:"locked_unix,omitempty"`
@@ -221,6 +237,8 @@ type CommandLockRecord struct {
 	TokenCounter  uint64                 `protobuf:"varint,3,opt,name=token_counter,json=tokenCounter,proto3" json:"token_counter,omitempty"`
 	Revision      uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	Value         []byte                 `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`
+	HomeSystem    uint32                 `protobuf:"varint,6,opt,name=home_system,json=homeSystem,proto3" json:"home_system,omitempty"`
+	HomeEpoch     uint64                 `protobuf:"varint,7,opt,name=home_epoch,json=homeEpoch,proto3" json:"home_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -290,6 +308,20 @@ func (x *CommandLockRecord) GetValue() []byte {
 	return nil
 }
 
+func (x *CommandLockRecord) GetHomeSystem() uint32 {
+	if x != nil {
+		return x.HomeSystem
+	}
+	return 0
+}
+
+func (x *CommandLockRecord) GetHomeEpoch() uint64 {
+	if x != nil {
+		return x.HomeEpoch
+	}
+	return 0
+}
+
 type DocumentRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Value         []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
@@ -297,6 +329,8 @@ type DocumentRecord struct {
 	LeaseEpoch    uint64                 `protobuf:"varint,3,opt,name=lease_epoch,json=leaseEpoch,proto3" json:"lease_epoch,omitempty"`
 	ArmedUnixMs   int64                  `protobuf:"varint,4,opt,name=armed_unix_ms,json=armedUnixMs,proto3" json:"armed_unix_ms,omitempty"`
 	Revision      uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	HomeSystem    uint32                 `protobuf:"varint,6,opt,name=home_system,json=homeSystem,proto3" json:"home_system,omitempty"`
+	HomeEpoch     uint64                 `protobuf:"varint,7,opt,name=home_epoch,json=homeEpoch,proto3" json:"home_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -362,6 +396,20 @@ func (x *DocumentRecord) GetArmedUnixMs() int64 {
 func (x *DocumentRecord) GetRevision() uint64 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *DocumentRecord) GetHomeSystem() uint32 {
+	if x != nil {
+		return x.HomeSystem
+	}
+	return 0
+}
+
+func (x *DocumentRecord) GetHomeEpoch() uint64 {
+	if x != nil {
+		return x.HomeEpoch
 	}
 	return 0
 }
@@ -557,13 +605,16 @@ func (x *NodeRecord) GetFeatureLevel() uint64 {
 
 // MetaRecord is the counters of the whole state.
 type MetaRecord struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TokenEpoch    uint64                 `protobuf:"varint,1,opt,name=token_epoch,json=tokenEpoch,proto3" json:"token_epoch,omitempty"`
-	TokenCounter  uint64                 `protobuf:"varint,2,opt,name=token_counter,json=tokenCounter,proto3" json:"token_counter,omitempty"`
-	LeaseCounter  uint64                 `protobuf:"varint,3,opt,name=lease_counter,json=leaseCounter,proto3" json:"lease_counter,omitempty"`
-	Locks         uint64                 `protobuf:"varint,4,opt,name=locks,proto3" json:"locks,omitempty"`
-	Documents     uint64                 `protobuf:"varint,5,opt,name=documents,proto3" json:"documents,omitempty"`
-	CommandLocks  uint64                 `protobuf:"varint,6,opt,name=command_locks,json=commandLocks,proto3" json:"command_locks,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	TokenEpoch   uint64                 `protobuf:"varint,1,opt,name=token_epoch,json=tokenEpoch,proto3" json:"token_epoch,omitempty"`
+	TokenCounter uint64                 `protobuf:"varint,2,opt,name=token_counter,json=tokenCounter,proto3" json:"token_counter,omitempty"`
+	LeaseCounter uint64                 `protobuf:"varint,3,opt,name=lease_counter,json=leaseCounter,proto3" json:"lease_counter,omitempty"`
+	Locks        uint64                 `protobuf:"varint,4,opt,name=locks,proto3" json:"locks,omitempty"`
+	Documents    uint64                 `protobuf:"varint,5,opt,name=documents,proto3" json:"documents,omitempty"`
+	CommandLocks uint64                 `protobuf:"varint,6,opt,name=command_locks,json=commandLocks,proto3" json:"command_locks,omitempty"`
+	// Records were taken over with the tokens of another system, which counts
+	// for itself: two records may have equal tokens from then on.
+	Mirrored      bool `protobuf:"varint,7,opt,name=mirrored,proto3" json:"mirrored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -638,6 +689,13 @@ func (x *MetaRecord) GetCommandLocks() uint64 {
 		return x.CommandLocks
 	}
 	return 0
+}
+
+func (x *MetaRecord) GetMirrored() bool {
+	if x != nil {
+		return x.Mirrored
+	}
+	return false
 }
 
 // RequestMetaRecord is the counters of the table of remembered answers.
@@ -847,11 +905,242 @@ func (x *ClientRecord) GetTimeUnixMs() int64 {
 	return 0
 }
 
+// MigrationRecord is the state of the road between two systems. Its epoch is
+// that of the tokens, in MetaRecord.
+type MigrationRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mode          uint32                 `protobuf:"varint,1,opt,name=mode,proto3" json:"mode,omitempty"`
+	Active        uint32                 `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
+	GateClosed    bool                   `protobuf:"varint,3,opt,name=gate_closed,json=gateClosed,proto3" json:"gate_closed,omitempty"`
+	Legacy        []byte                 `protobuf:"bytes,4,opt,name=legacy,proto3" json:"legacy,omitempty"`
+	LegacyHost    []byte                 `protobuf:"bytes,5,opt,name=legacy_host,json=legacyHost,proto3" json:"legacy_host,omitempty"`
+	Namespace     []byte                 `protobuf:"bytes,6,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Percentage    uint32                 `protobuf:"varint,7,opt,name=percentage,proto3" json:"percentage,omitempty"`
+	Canary        []*CanaryRecord        `protobuf:"bytes,8,rep,name=canary,proto3" json:"canary,omitempty"`
+	GradualEpoch  uint64                 `protobuf:"varint,9,opt,name=gradual_epoch,json=gradualEpoch,proto3" json:"gradual_epoch,omitempty"`
+	ChangedUnixMs int64                  `protobuf:"varint,10,opt,name=changed_unix_ms,json=changedUnixMs,proto3" json:"changed_unix_ms,omitempty"`
+	Reason        []byte                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigrationRecord) Reset() {
+	*x = MigrationRecord{}
+	mi := &file_fsm_state_record_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigrationRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigrationRecord) ProtoMessage() {}
+
+func (x *MigrationRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_state_record_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigrationRecord.ProtoReflect.Descriptor instead.
+func (*MigrationRecord) Descriptor() ([]byte, []int) {
+	return file_fsm_state_record_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *MigrationRecord) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *MigrationRecord) GetActive() uint32 {
+	if x != nil {
+		return x.Active
+	}
+	return 0
+}
+
+func (x *MigrationRecord) GetGateClosed() bool {
+	if x != nil {
+		return x.GateClosed
+	}
+	return false
+}
+
+func (x *MigrationRecord) GetLegacy() []byte {
+	if x != nil {
+		return x.Legacy
+	}
+	return nil
+}
+
+func (x *MigrationRecord) GetLegacyHost() []byte {
+	if x != nil {
+		return x.LegacyHost
+	}
+	return nil
+}
+
+func (x *MigrationRecord) GetNamespace() []byte {
+	if x != nil {
+		return x.Namespace
+	}
+	return nil
+}
+
+func (x *MigrationRecord) GetPercentage() uint32 {
+	if x != nil {
+		return x.Percentage
+	}
+	return 0
+}
+
+func (x *MigrationRecord) GetCanary() []*CanaryRecord {
+	if x != nil {
+		return x.Canary
+	}
+	return nil
+}
+
+func (x *MigrationRecord) GetGradualEpoch() uint64 {
+	if x != nil {
+		return x.GradualEpoch
+	}
+	return 0
+}
+
+func (x *MigrationRecord) GetChangedUnixMs() int64 {
+	if x != nil {
+		return x.ChangedUnixMs
+	}
+	return 0
+}
+
+func (x *MigrationRecord) GetReason() []byte {
+	if x != nil {
+		return x.Reason
+	}
+	return nil
+}
+
+type CanaryRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ProjectName   []byte                 `protobuf:"bytes,1,opt,name=project_name,json=projectName,proto3" json:"project_name,omitempty"`
+	Workspace     []byte                 `protobuf:"bytes,2,opt,name=workspace,proto3" json:"workspace,omitempty"`
+	UserGroup     []byte                 `protobuf:"bytes,3,opt,name=user_group,json=userGroup,proto3" json:"user_group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CanaryRecord) Reset() {
+	*x = CanaryRecord{}
+	mi := &file_fsm_state_record_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CanaryRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CanaryRecord) ProtoMessage() {}
+
+func (x *CanaryRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_state_record_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CanaryRecord.ProtoReflect.Descriptor instead.
+func (*CanaryRecord) Descriptor() ([]byte, []int) {
+	return file_fsm_state_record_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CanaryRecord) GetProjectName() []byte {
+	if x != nil {
+		return x.ProjectName
+	}
+	return nil
+}
+
+func (x *CanaryRecord) GetWorkspace() []byte {
+	if x != nil {
+		return x.Workspace
+	}
+	return nil
+}
+
+func (x *CanaryRecord) GetUserGroup() []byte {
+	if x != nil {
+		return x.UserGroup
+	}
+	return nil
+}
+
+// SettingRecord is one replicated setting.
+type SettingRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Value         []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettingRecord) Reset() {
+	*x = SettingRecord{}
+	mi := &file_fsm_state_record_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettingRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettingRecord) ProtoMessage() {}
+
+func (x *SettingRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_state_record_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettingRecord.ProtoReflect.Descriptor instead.
+func (*SettingRecord) Descriptor() ([]byte, []int) {
+	return file_fsm_state_record_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SettingRecord) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 var File_fsm_state_record_proto protoreflect.FileDescriptor
 
 const file_fsm_state_record_proto_rawDesc = "" +
 	"\n" +
-	"\x16fsm/state/record.proto\x12\x14lockcluster.state.v1\"\xc7\x04\n" +
+	"\x16fsm/state/record.proto\x12\x14lockcluster.state.v1\"\x87\x05\n" +
 	"\n" +
 	"LockRecord\x12\x19\n" +
 	"\brepo_len\x18\x01 \x01(\rR\arepoLen\x12\x19\n" +
@@ -876,7 +1165,11 @@ const file_fsm_state_record_proto_rawDesc = "" +
 	"\vlease_epoch\x18\x11 \x01(\x04R\n" +
 	"leaseEpoch\x12\x1a\n" +
 	"\brevision\x18\x12 \x01(\x04R\brevision\x12\x14\n" +
-	"\x05value\x18\x13 \x01(\fR\x05value\"\xac\x01\n" +
+	"\x05value\x18\x13 \x01(\fR\x05value\x12\x1f\n" +
+	"\vhome_system\x18\x14 \x01(\rR\n" +
+	"homeSystem\x12\x1d\n" +
+	"\n" +
+	"home_epoch\x18\x15 \x01(\x04R\thomeEpoch\"\xec\x01\n" +
 	"\x11CommandLockRecord\x12\x1f\n" +
 	"\vlocked_unix\x18\x01 \x01(\x03R\n" +
 	"lockedUnix\x12\x1f\n" +
@@ -884,14 +1177,22 @@ const file_fsm_state_record_proto_rawDesc = "" +
 	"tokenEpoch\x12#\n" +
 	"\rtoken_counter\x18\x03 \x01(\x04R\ftokenCounter\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x14\n" +
-	"\x05value\x18\x05 \x01(\fR\x05value\"\x9e\x01\n" +
+	"\x05value\x18\x05 \x01(\fR\x05value\x12\x1f\n" +
+	"\vhome_system\x18\x06 \x01(\rR\n" +
+	"homeSystem\x12\x1d\n" +
+	"\n" +
+	"home_epoch\x18\a \x01(\x04R\thomeEpoch\"\xde\x01\n" +
 	"\x0eDocumentRecord\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\fR\x05value\x12\x15\n" +
 	"\x06ttl_ns\x18\x02 \x01(\x03R\x05ttlNs\x12\x1f\n" +
 	"\vlease_epoch\x18\x03 \x01(\x04R\n" +
 	"leaseEpoch\x12\"\n" +
 	"\rarmed_unix_ms\x18\x04 \x01(\x03R\varmedUnixMs\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x04R\brevision\"8\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x1f\n" +
+	"\vhome_system\x18\x06 \x01(\rR\n" +
+	"homeSystem\x12\x1d\n" +
+	"\n" +
+	"home_epoch\x18\a \x01(\x04R\thomeEpoch\"8\n" +
 	"\n" +
 	"RepoRecord\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\fR\x04host\x12\x16\n" +
@@ -907,7 +1208,7 @@ const file_fsm_state_record_proto_rawDesc = "" +
 	"\thttp_addr\x18\x03 \x01(\tR\bhttpAddr\x12\x1b\n" +
 	"\tresp_addr\x18\x04 \x01(\tR\brespAddr\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12#\n" +
-	"\rfeature_level\x18\x06 \x01(\x04R\ffeatureLevel\"\xd0\x01\n" +
+	"\rfeature_level\x18\x06 \x01(\x04R\ffeatureLevel\"\xec\x01\n" +
 	"\n" +
 	"MetaRecord\x12\x1f\n" +
 	"\vtoken_epoch\x18\x01 \x01(\x04R\n" +
@@ -916,7 +1217,8 @@ const file_fsm_state_record_proto_rawDesc = "" +
 	"\rlease_counter\x18\x03 \x01(\x04R\fleaseCounter\x12\x14\n" +
 	"\x05locks\x18\x04 \x01(\x04R\x05locks\x12\x1c\n" +
 	"\tdocuments\x18\x05 \x01(\x04R\tdocuments\x12#\n" +
-	"\rcommand_locks\x18\x06 \x01(\x04R\fcommandLocks\"\xa5\x01\n" +
+	"\rcommand_locks\x18\x06 \x01(\x04R\fcommandLocks\x12\x1a\n" +
+	"\bmirrored\x18\a \x01(\bR\bmirrored\"\xa5\x01\n" +
 	"\x11RequestMetaRecord\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x1d\n" +
 	"\n" +
@@ -936,7 +1238,31 @@ const file_fsm_state_record_proto_rawDesc = "" +
 	"ackedBelow\x12\x14\n" +
 	"\x05order\x18\x03 \x01(\x04R\x05order\x12 \n" +
 	"\ftime_unix_ms\x18\x04 \x01(\x03R\n" +
-	"timeUnixMsJ\x04\b\x02\x10\x03B6Z4github.com/lockcluster/lockcluster/fsm/state/statepbb\x06proto3"
+	"timeUnixMsJ\x04\b\x02\x10\x03\"\xf6\x02\n" +
+	"\x0fMigrationRecord\x12\x12\n" +
+	"\x04mode\x18\x01 \x01(\rR\x04mode\x12\x16\n" +
+	"\x06active\x18\x02 \x01(\rR\x06active\x12\x1f\n" +
+	"\vgate_closed\x18\x03 \x01(\bR\n" +
+	"gateClosed\x12\x16\n" +
+	"\x06legacy\x18\x04 \x01(\fR\x06legacy\x12\x1f\n" +
+	"\vlegacy_host\x18\x05 \x01(\fR\n" +
+	"legacyHost\x12\x1c\n" +
+	"\tnamespace\x18\x06 \x01(\fR\tnamespace\x12\x1e\n" +
+	"\n" +
+	"percentage\x18\a \x01(\rR\n" +
+	"percentage\x12:\n" +
+	"\x06canary\x18\b \x03(\v2\".lockcluster.state.v1.CanaryRecordR\x06canary\x12#\n" +
+	"\rgradual_epoch\x18\t \x01(\x04R\fgradualEpoch\x12&\n" +
+	"\x0fchanged_unix_ms\x18\n" +
+	" \x01(\x03R\rchangedUnixMs\x12\x16\n" +
+	"\x06reason\x18\v \x01(\fR\x06reason\"n\n" +
+	"\fCanaryRecord\x12!\n" +
+	"\fproject_name\x18\x01 \x01(\fR\vprojectName\x12\x1c\n" +
+	"\tworkspace\x18\x02 \x01(\fR\tworkspace\x12\x1d\n" +
+	"\n" +
+	"user_group\x18\x03 \x01(\fR\tuserGroup\"%\n" +
+	"\rSettingRecord\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\fR\x05valueB6Z4github.com/lockcluster/lockcluster/fsm/state/statepbb\x06proto3"
 
 var (
 	file_fsm_state_record_proto_rawDescOnce sync.Once
@@ -950,7 +1276,7 @@ func file_fsm_state_record_proto_rawDescGZIP() []byte {
 	return file_fsm_state_record_proto_rawDescData
 }
 
-var file_fsm_state_record_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_fsm_state_record_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_fsm_state_record_proto_goTypes = []any{
 	(*LockRecord)(nil),        // 0: lockcluster.state.v1.LockRecord
 	(*CommandLockRecord)(nil), // 1: lockcluster.state.v1.CommandLockRecord
@@ -962,13 +1288,17 @@ var file_fsm_state_record_proto_goTypes = []any{
 	(*RequestMetaRecord)(nil), // 7: lockcluster.state.v1.RequestMetaRecord
 	(*AnswerRecord)(nil),      // 8: lockcluster.state.v1.AnswerRecord
 	(*ClientRecord)(nil),      // 9: lockcluster.state.v1.ClientRecord
+	(*MigrationRecord)(nil),   // 10: lockcluster.state.v1.MigrationRecord
+	(*CanaryRecord)(nil),      // 11: lockcluster.state.v1.CanaryRecord
+	(*SettingRecord)(nil),     // 12: lockcluster.state.v1.SettingRecord
 }
 var file_fsm_state_record_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	11, // 0: lockcluster.state.v1.MigrationRecord.canary:type_name -> lockcluster.state.v1.CanaryRecord
+	1,  // [1:1] is the sub-list for method output_type
+	1,  // [1:1] is the sub-list for method input_type
+	1,  // [1:1] is the sub-list for extension type_name
+	1,  // [1:1] is the sub-list for extension extendee
+	0,  // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_fsm_state_record_proto_init() }
@@ -982,7 +1312,7 @@ func file_fsm_state_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_state_record_proto_rawDesc), len(file_fsm_state_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
