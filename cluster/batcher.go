@@ -36,6 +36,7 @@ func newBatcher(apply func([]byte) raft.ApplyFuture, m *machine, h *halter, mt *
 	b := &batcher{apply: apply, machine: m, halter: h, metrics: mt, refuseMax: 2 * electionTimeout}
 	b.pump = newPump(b.send)
 	b.pump.stage = make(chan struct{}, 1)
+	b.pump.fills = true
 	return b
 }
 

@@ -18,6 +18,7 @@ type metrics struct {
 	forwarded, mismatch                          prometheus.Counter
 	batch, apply                                 prometheus.Histogram
 	store                                        *prometheus.HistogramVec
+	storeOps                                     map[storeOp]prometheus.Observer
 }
 
 var diskBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
@@ -60,6 +61,10 @@ func newMetrics(r prometheus.Registerer, leaderChanges, droppedLines func() uint
 		Name: "lockcluster_raft_fsync_seconds", Help: "Time of one durable write, by store operation.", Buckets: diskBuckets,
 	}, []string{"op"})
 	m.collectors = append(m.collectors, m.store)
+	m.storeOps = map[storeOp]prometheus.Observer{}
+	for _, op := range []storeOp{opLogAppend, opLogTruncate, opStable} {
+		m.storeOps[op] = m.store.WithLabelValues(string(op)) // looking it up costs as much as observing
+	}
 	if r == nil {
 		return m, nil
 	}
@@ -74,10 +79,9 @@ func newMetrics(r prometheus.Registerer, leaderChanges, droppedLines func() uint
 }
 
 func (m *metrics) observeStore(op storeOp, d time.Duration) {
-	if op == opSnapshot {
-		return // many small buffered writes
+	if o := m.storeOps[op]; o != nil { // a snapshot is many small buffered writes
+		o.Observe(d.Seconds())
 	}
-	m.store.WithLabelValues(string(op)).Observe(d.Seconds())
 }
 
 // observeRaft copies what raft says into the gauges.

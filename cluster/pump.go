@@ -20,6 +20,7 @@ type pump struct {
 	queue  []*proposal
 	bytes  int
 	open   int           // proposals queued or in flight
+	flying int           // those in flight
 	idleC  chan struct{} // closed when open falls to 0; nil if nobody waits
 	closed error         // why nothing is taken any more, nil while it is
 
@@ -29,6 +30,11 @@ type pump struct {
 	// disk. The next is not taken before: it would only wait, while what arrives
 	// meanwhile would miss it.
 	stage chan struct{}
+	// fills makes a batch wait until it is as large as all that is in flight, or
+	// full, or until enough of that has landed: an entry costs the nodes as much as
+	// several commands. A lone request waits for nothing, none for more than a
+	// commit.
+	fills bool
 }
 
 func newPump(send func(context.Context, *flight, func())) *pump {
@@ -54,17 +60,23 @@ func (p *pump) submit(proposals ...*proposal) error {
 	p.bytes += size
 	p.open += len(proposals)
 	p.mu.Unlock()
+	p.wake()
+	return nil
+}
+
+// wake has run look at the queue.
+func (p *pump) wake() {
 	select {
 	case p.kick <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // run sends until ctx ends; then everything that is queued has not been proposed.
 func (p *pump) run(ctx context.Context) {
 	defer func() {
 		p.setClosed(lockcluster.ErrClosed)
+		p.fills = false
 		for f := p.take(); f != nil; f = p.take() {
 			f.fail(outcome{fate: fateNotProposed, reason: "the node is closing"})
 			p.finished(len(f.proposals))
@@ -90,7 +102,7 @@ func (p *pump) run(ctx context.Context) {
 			f.stored = stored
 			p.send(ctx, f, func() {
 				stored()
-				p.finished(len(f.proposals))
+				p.landed(len(f.proposals))
 				<-p.slots
 			})
 		}
@@ -116,10 +128,14 @@ func (p *pump) enter(ctx context.Context) (stored func(), ok bool) {
 	return sync.OnceFunc(func() { <-p.stage }), true
 }
 
-// take removes the next batch from the queue, nil if there is none.
+// take removes the next batch from the queue, nil if there is none or it is to
+// grow.
 func (p *pump) take() *flight {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.fills && len(p.queue) < min(p.flying, batchCommandsMax) && p.bytes < batchBytesMax {
+		return nil
+	}
 	var f flight
 	size, n := 0, 0
 	for _, x := range p.queue {
@@ -141,7 +157,20 @@ func (p *pump) take() *flight {
 	if len(f.proposals) == 0 {
 		return nil
 	}
+	p.flying += len(f.proposals)
 	return &f
+}
+
+// landed notes that a batch of n proposals has.
+func (p *pump) landed(n int) {
+	p.mu.Lock()
+	p.flying -= n
+	waits := p.fills && len(p.queue) > 0
+	p.finishedLocked(n)
+	p.mu.Unlock()
+	if waits {
+		p.wake()
+	}
 }
 
 func (p *pump) finished(n int) {

@@ -96,48 +96,54 @@ func DecodeEntry(b []byte) (Entry, error) {
 	if err := CheckEnvelope(b); err != nil {
 		return Entry{}, err
 	}
-	var pb logpb.Entry
-	if err := proto.Unmarshal(b[envelopeSize:], &pb); err != nil {
-		return Entry{}, fmt.Errorf("%w: %v", ErrCorrupt, err)
+	return decodeEntry(b[envelopeSize:])
+}
+
+// decodeEntry decodes a payload field by field: nothing may stand in it but the
+// time, once and first, and commands.
+func decodeEntry(b []byte) (Entry, error) {
+	at := int64(0)
+	if num, typ, tag := protowire.ConsumeTag(b); num == 1 && typ == protowire.VarintType {
+		v, n := protowire.ConsumeVarint(b[tag:])
+		if n < 0 {
+			return Entry{}, fmt.Errorf("%w: %v", ErrCorrupt, protowire.ParseError(n))
+		}
+		at, b = int64(v), b[tag+n:] //nolint:gosec // as package proto cuts it
 	}
-	if len(pb.ProtoReflect().GetUnknown()) > 0 {
-		return Entry{}, fmt.Errorf("%w: unknown entry field", ErrCorrupt)
-	}
-	entry := Entry{Time: time.UnixMilli(pb.GetTimeUnixMs()).UTC(), Commands: make([]Command, 0, len(pb.GetCommands()))}
-	rest := b[envelopeSize:]
-	for i, c := range pb.GetCommands() {
-		cmd, err := commandFromPB(c)
+	entry := Entry{Time: time.UnixMilli(at).UTC(), Commands: make([]Command, 0, countFields(b))}
+	for i := 0; len(b) > 0; i++ {
+		num, typ, tag := protowire.ConsumeTag(b)
+		if tag < 0 {
+			return Entry{}, fmt.Errorf("%w: %v", ErrCorrupt, protowire.ParseError(tag))
+		}
+		if num != 2 || typ != protowire.BytesType {
+			return Entry{}, fmt.Errorf("%w: unknown entry field", ErrCorrupt)
+		}
+		encoded, n := protowire.ConsumeBytes(b[tag:])
+		if n < 0 {
+			return Entry{}, fmt.Errorf("%w: %v", ErrCorrupt, protowire.ParseError(n))
+		}
+		cmd, err := DecodeCommand(encoded)
 		if err != nil {
 			return Entry{}, fmt.Errorf("%w: command %d: %v", ErrCorrupt, i, err)
 		}
-		var encoded []byte
-		if encoded, rest = cutCommand(rest); encoded == nil {
-			return Entry{}, fmt.Errorf("%w: command %d has no bytes of its own", ErrCorrupt, i)
-		}
-		cmd.Digest = digest(encoded)
 		entry.Commands = append(entry.Commands, cmd)
+		b = b[tag+n:]
 	}
 	return entry, nil
 }
 
-// cutCommand returns the first command of an entry's payload and what follows.
-func cutCommand(b []byte) (encoded, rest []byte) {
+// countFields returns how many fields b begins with.
+func countFields(b []byte) (n int) {
 	for len(b) > 0 {
-		num, typ, tag := protowire.ConsumeTag(b)
-		if tag < 0 {
-			return nil, nil
-		}
-		size := protowire.ConsumeFieldValue(num, typ, b[tag:])
+		_, _, size := protowire.ConsumeField(b)
 		if size < 0 {
-			return nil, nil
+			break
 		}
-		if num == 2 && typ == protowire.BytesType {
-			encoded, _ = protowire.ConsumeBytes(b[tag:])
-			return encoded, b[tag+size:]
-		}
-		b = b[tag+size:]
+		b = b[size:]
+		n++
 	}
-	return nil, nil
+	return n
 }
 
 // digest digests an encoded command without its id (fields 1 to 3), as it
@@ -162,6 +168,15 @@ func digest(encoded []byte) uint64 {
 
 // EncodeCommand encodes one request for [EncodeEntry] or for forwarding.
 func EncodeCommand(id lockcluster.RequestID, req lockcluster.Request) ([]byte, error) {
+	if size := commandSize(id, req); size > 0 {
+		if b, ok := appendCommand(make([]byte, 0, size), id, req); ok {
+			return b, nil
+		}
+	}
+	return encodeCommand(id, req)
+}
+
+func encodeCommand(id lockcluster.RequestID, req lockcluster.Request) ([]byte, error) {
 	pb, err := commandToPB(req)
 	if err != nil {
 		return nil, err
@@ -170,20 +185,45 @@ func EncodeCommand(id lockcluster.RequestID, req lockcluster.Request) ([]byte, e
 	return marshal.Marshal(pb)
 }
 
-// DecodeCommand decodes what [EncodeCommand] made.
+// DecodeCommand decodes what [EncodeCommand] made. The command may share the
+// bytes of its value with b.
 func DecodeCommand(b []byte) (Command, error) {
+	c, ok := readCommand(b)
+	if !ok {
+		var err error
+		if c, err = decodeCommand(b); err != nil {
+			return Command{}, err
+		}
+	}
+	c.Digest = digest(b)
+	return c, nil
+}
+
+func decodeCommand(b []byte) (Command, error) {
 	var pb logpb.Command
 	if err := proto.Unmarshal(b, &pb); err != nil {
 		return Command{}, fmt.Errorf("decode command: %w", err)
 	}
-	cmd, err := commandFromPB(&pb)
-	cmd.Digest = digest(b)
-	return cmd, err
+	return commandFromPB(&pb)
 }
 
 // EncodeResult encodes an answer, for remembering and forwarding it.
 func EncodeResult(r lockcluster.Result) ([]byte, error) {
-	return marshal.Marshal(resultToPB(r))
+	if b, ok := appendResult(make([]byte, 0, resultSize(&r)), &r); ok {
+		return b, nil
+	}
+	return encodeResult(r)
+}
+
+func encodeResult(r lockcluster.Result) ([]byte, error) { return marshal.Marshal(resultToPB(r)) }
+
+// AppendResult appends what [EncodeResult] returns to b.
+func AppendResult(b []byte, r *lockcluster.Result) ([]byte, error) {
+	if out, ok := appendResult(b, r); ok {
+		return out, nil
+	}
+	out, err := encodeResult(*r) // not MarshalAppend, which would move the caller's b from its stack
+	return append(b, out...), err
 }
 
 // DecodeResult decodes what [EncodeResult] made.

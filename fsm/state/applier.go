@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state/statepb"
@@ -47,6 +45,9 @@ type Applier struct {
 	books   *statepb.RequestMetaRecord
 	limits  limits
 	changes []LeaseChange
+	// clientsAreNew: the oldest client is not old enough to be dropped. It stays
+	// so within an entry, where the clock stands still and clients only get newer.
+	clientsAreNew bool
 
 	road    *lockcluster.Migration // nil: the enhanced system decides everything
 	moved   bool                   // the entry changed the road or its epoch
@@ -57,10 +58,18 @@ type Applier struct {
 // Begin opens an entry. The first epoch of fencing tokens is 1.
 func Begin(tx Tx, env Env) *Applier {
 	a := &Applier{tx: tx, env: env, limits: standardLimits(), meta: &statepb.MetaRecord{}, books: &statepb.RequestMetaRecord{}}
-	if !get(tx, keyMeta, a.meta) {
+	b, ok := tx.Get(keyMeta)
+	switch {
+	case !ok:
 		a.meta.TokenEpoch = 1
+	case !scanMeta(b, a.meta):
+		a.meta.Reset()
+		decode(keyMeta, b, a.meta)
 	}
-	get(tx, keyRequestMeta, a.books)
+	if b, ok := tx.Get(keyRequestMeta); ok && !scanBooks(b, a.books) {
+		a.books.Reset()
+		decode(keyRequestMeta, b, a.books)
+	}
 	if env.System != lockcluster.SystemLegacy {
 		a.road = roadFrom(tx)
 	}
@@ -73,17 +82,18 @@ func Begin(tx Tx, env Env) *Applier {
 
 // End writes the counters and returns the leases that the entry changed.
 func (a *Applier) End() []LeaseChange {
-	putIfChanged(a.tx, keyMeta, a.meta)
-	putIfChanged(a.tx, keyRequestMeta, a.books)
+	var scratch [128]byte
+	putIfChanged(a.tx, keyMeta, appendMeta(scratch[:0], a.meta))
+	putIfChanged(a.tx, keyRequestMeta, appendBooks(scratch[:0], a.books))
 	return a.changes
 }
 
-func putIfChanged(tx Tx, key string, m proto.Message) {
-	b := encode(m)
+// putIfChanged stores a copy of b.
+func putIfChanged(tx Tx, key string, b []byte) {
 	if old, ok := tx.Get(key); !ok && len(b) == 0 || ok && string(old) == string(b) {
 		return
 	}
-	tx.Put(key, b)
+	tx.Put(key, exactly(b))
 }
 
 // Do decides one command. The answer carries the entry's log index.

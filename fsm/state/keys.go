@@ -60,12 +60,7 @@ const (
 )
 
 func inNamespace(table byte, ns, rest string) string {
-	b := make([]byte, 0, 2+len(ns)+len(rest))
-	b = append(b, table)
-	b = append(b, ns...)
-	b = append(b, 0)
-	b = append(b, rest...)
-	return string(b)
+	return string(rune(table)) + ns + "\x00" + rest // tables are ASCII; one allocation
 }
 
 func lockKey(ns, text string) string    { return inNamespace(tableLock, ns, text) }
@@ -86,21 +81,15 @@ func clientOrderKey(order uint64) string {
 func answerPrefix(client string) string { return string(tableAnswer) + client + "\x00" }
 
 func answerKey(client string, seq uint64) string {
-	b := make([]byte, 0, len(client)+10)
-	b = append(b, tableAnswer)
-	b = append(b, client...)
-	b = append(b, 0)
-	return string(appendUint64(b, seq))
+	var number [8]byte
+	binary.BigEndian.PutUint64(number[:], seq)
+	return string(tableAnswer) + client + "\x00" + string(number[:])
 }
 
 func pullPrefix(ns, repo string, pull int) string {
-	b := make([]byte, 0, len(ns)+len(repo)+11)
-	b = append(b, tablePull)
-	b = append(b, ns...)
-	b = append(b, 0)
-	b = append(b, repo...)
-	b = append(b, 0)
-	return string(appendUint64(b, uint64(pull)))
+	var number [8]byte
+	binary.BigEndian.PutUint64(number[:], uint64(pull))
+	return string(tablePull) + ns + "\x00" + repo + "\x00" + string(number[:])
 }
 
 func leaseKey(space lockcluster.Space, ns, key string) string {

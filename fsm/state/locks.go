@@ -60,7 +60,7 @@ func (a *Applier) grant(r lockcluster.Acquire) *lockcluster.Lock {
 // addLock stores a lock with its index records, but for its lease.
 func (a *Applier) addLock(lock *lockcluster.Lock) {
 	ns, text := lock.Key.Namespace, lock.Key.Text()
-	a.tx.Put(lockKey(ns, text), encode(lockRecord(lock)))
+	a.tx.Put(lockKey(ns, text), encodeLock(lock))
 	if lock.Owner.ID == "" {
 		a.tx.Put(pullPrefix(ns, lock.Key.Repo, lock.Owner.Pull)+text, nil)
 	}
@@ -83,7 +83,7 @@ func (a *Applier) renew(held *lockcluster.Lock, r lockcluster.Acquire) {
 	ns, text := held.Key.Namespace, held.Key.Text()
 	held.TTL, held.RenewedAt, held.Revision = r.TTL, a.env.Now, a.env.Index
 	held.LeaseEpoch = a.arm(lockcluster.SpaceLock, ns, text, r.TTL)
-	a.tx.Put(lockKey(ns, text), encode(lockRecord(held)))
+	a.tx.Put(lockKey(ns, text), encodeLock(held))
 }
 
 // learnHost notes the VCS host of a pull lock whose owner did not name it. From
@@ -93,7 +93,7 @@ func (a *Applier) renew(held *lockcluster.Lock, r lockcluster.Acquire) {
 func (a *Applier) learnHost(held *lockcluster.Lock, host string) {
 	ns, text := held.Key.Namespace, held.Key.Text()
 	held.Owner.Host, held.Revision = host, a.env.Index
-	a.tx.Put(lockKey(ns, text), encode(lockRecord(held)))
+	a.tx.Put(lockKey(ns, text), encodeLock(held))
 	a.bindHost(ns, held.Key.Repo, host, +1)
 }
 
@@ -102,7 +102,7 @@ func (a *Applier) learnHost(held *lockcluster.Lock, host string) {
 // host while it holds locks keeps equal names on two hosts apart.
 func (a *Applier) otherHost(ns, repo, host string) string {
 	var rec statepb.RepoRecord
-	if host == "" || !get(a.tx, repoKey(ns, repo), &rec) || string(rec.GetHost()) == host {
+	if host == "" || !getRepo(a.tx, ns, repo, &rec) || string(rec.GetHost()) == host {
 		return ""
 	}
 	return string(rec.GetHost())
@@ -113,17 +113,16 @@ func (a *Applier) bindHost(ns, repo, host string, delta int) {
 		return
 	}
 	var rec statepb.RepoRecord
-	get(a.tx, repoKey(ns, repo), &rec)
+	getRepo(a.tx, ns, repo, &rec)
 	if rec.Hosted > 0 && string(rec.Host) != host || delta < 0 && rec.Hosted == 0 {
 		panic("repository is bound to another host, or to none")
 	}
-	rec.Host = []byte(host)
 	rec.Hosted = uint64(int64(rec.Hosted) + int64(delta))
 	if rec.Hosted == 0 {
 		a.tx.Delete(repoKey(ns, repo))
 		return
 	}
-	a.tx.Put(repoKey(ns, repo), encode(&rec))
+	a.tx.Put(repoKey(ns, repo), encodeRepo(host, rec.Hosted))
 }
 
 func (a *Applier) release(r lockcluster.Release) lockcluster.Result {

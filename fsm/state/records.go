@@ -37,6 +37,7 @@ func get(r Reader, key string, m proto.Message) bool {
 	return ok
 }
 
+// lockRecord is what [encodeLock] writes, as a message: the tests compare them.
 func lockRecord(l *lockcluster.Lock) *statepb.LockRecord {
 	rec := &statepb.LockRecord{
 		RepoLen: uint32(len(l.Key.Repo)), PathLen: uint32(len(l.Key.Path)), WorkspaceLen: uint32(len(l.Key.Workspace)),

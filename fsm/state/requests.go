@@ -58,8 +58,9 @@ func (a *Applier) once(c command.Command) lockcluster.Result {
 		}
 	}
 	key := answerKey(id.ClientID, id.Sequence)
-	var rec statepb.AnswerRecord
-	if get(a.tx, key, &rec) {
+	if b, ok := a.tx.Get(key); ok {
+		var rec statepb.AnswerRecord
+		decodeAnswer(key, b, &rec)
 		if rec.GetRequestDigest() != c.Digest {
 			return a.invalid(errOtherRequest)
 		}
@@ -73,7 +74,7 @@ func (a *Applier) once(c command.Command) lockcluster.Result {
 	if res.Status == lockcluster.StatusNotActive {
 		return res // nothing was decided: a retry is judged anew
 	}
-	a.remember(key, c.Digest, res)
+	a.remember(key, c.Digest, &res)
 	a.acknowledge(id, client, known)
 	a.evict()
 	return res
@@ -81,18 +82,20 @@ func (a *Applier) once(c command.Command) lockcluster.Result {
 
 func (a *Applier) client(id string) (*statepb.ClientRecord, bool) {
 	rec := &statepb.ClientRecord{}
-	return rec, get(a.tx, clientKey(id), rec)
+	key := clientKey(id)
+	b, ok := a.tx.Get(key)
+	if ok {
+		decodeClient(key, b, rec)
+	}
+	return rec, ok
 }
 
-func (a *Applier) remember(key string, digest uint64, res lockcluster.Result) {
-	b, err := command.EncodeResult(res)
+func (a *Applier) remember(key string, digest uint64, res *lockcluster.Result) {
+	a.books.NextOrder++
+	rec, err := encodeAnswer(a.books.NextOrder, a.books.ClockUnixMs, res, digest)
 	if err != nil {
 		panic(fmt.Sprintf("encode answer: %v", err))
 	}
-	a.books.NextOrder++
-	rec := encode(&statepb.AnswerRecord{
-		Order: a.books.NextOrder, TimeUnixMs: a.books.ClockUnixMs, Result: b, RequestDigest: digest,
-	})
 	a.tx.Put(key, rec)
 	a.tx.Put(answerOrderKey(a.books.NextOrder), []byte(key))
 	a.books.Count++
@@ -134,7 +137,7 @@ func (a *Applier) acknowledge(id lockcluster.RequestID, client *statepb.ClientRe
 func (a *Applier) putClient(id string, client *statepb.ClientRecord, acked uint64) {
 	a.books.NextOrder++
 	client.AckedBelow, client.Order, client.TimeUnixMs = acked, a.books.NextOrder, a.books.ClockUnixMs
-	a.tx.Put(clientKey(id), encode(client))
+	a.tx.Put(clientKey(id), encodeClient(client))
 	a.tx.Put(clientOrderKey(client.Order), []byte(id))
 }
 
@@ -144,7 +147,7 @@ func (a *Applier) forget(key string) {
 		panic("remembered answer is gone")
 	}
 	var rec statepb.AnswerRecord
-	decode(key, b, &rec)
+	decodeAnswer(key, b, &rec)
 	a.tx.Delete(key)
 	a.tx.Delete(answerOrderKey(rec.GetOrder()))
 	a.books.Count--
@@ -161,17 +164,19 @@ func (a *Applier) evict() {
 			break
 		}
 		_, key := a.oldest(tableAnswerOrder)
-		var rec statepb.AnswerRecord
-		if !get(a.tx, string(key), &rec) {
+		b, ok := a.tx.Get(string(key))
+		if !ok {
 			panic("answer order without its answer")
 		}
+		var rec statepb.AnswerRecord
+		decodeAnswer(string(key), b, &rec)
 		if !large && a.books.Count <= l.answersMax && rec.GetTimeUnixMs() > deadline {
 			break
 		}
 		a.forget(string(key))
 	}
 	for range l.evictions {
-		if a.books.Clients == 0 {
+		if a.books.Clients == 0 || a.clientsAreNew && a.books.Clients <= l.clientsMax {
 			break
 		}
 		orderKey, id := a.oldest(tableClientOrder)
@@ -180,6 +185,7 @@ func (a *Applier) evict() {
 			panic("client order without its client")
 		}
 		if a.books.Clients <= l.clientsMax && client.GetTimeUnixMs() > deadline {
+			a.clientsAreNew = true
 			break
 		}
 		a.tx.Delete(orderKey)

@@ -174,6 +174,7 @@ type batch struct {
 	commands  []lockcluster.CommandLock
 	documents []lockcluster.Document
 	sent      int
+	seen      map[lockcluster.RecordRef]bool // what was read: a copy names a record once
 }
 
 func (b *batch) size() int {
@@ -182,6 +183,13 @@ func (b *batch) size() int {
 
 // read puts the record that ref names into b, or its absence.
 func (b *batch) read(r state.Reader, ref lockcluster.RecordRef) {
+	if b.seen[ref] {
+		return
+	}
+	if b.seen == nil {
+		b.seen = map[lockcluster.RecordRef]bool{}
+	}
+	b.seen[ref] = true
 	switch ref.Space {
 	case lockcluster.SpaceLock:
 		if l := state.GetLock(r, ref.Namespace, ref.Key); l != nil {

@@ -167,20 +167,25 @@ func (t *term) shadow(m *lockcluster.Migration, req lockcluster.Request, res loc
 	// It may have been done or not: the answer cannot be compared, only what
 	// the legacy system holds now can be copied.
 	t.c.shadow.skipped()
-	list, whole := targets(req)
-	if whole {
+	if refs, whole := named(req); whole {
 		t.queue.lose()
-		return
+	} else {
+		t.queueCopy(m, refs)
 	}
-	refs := make([]lockcluster.RecordRef, 0, len(list))
+}
+
+// named lists the records that a request can change; whole means that it does
+// not name them.
+func named(req lockcluster.Request) (refs []lockcluster.RecordRef, whole bool) {
+	list, whole := targets(req)
+	if _, ok := req.(lockcluster.Txn); ok {
+		whole = false // its conditions reach further, its changes do not
+	}
 	for _, one := range list {
-		if one.ref.Key == "" {
-			t.queue.lose()
-			return
-		}
+		whole = whole || one.ref.Key == ""
 		refs = append(refs, one.ref)
 	}
-	t.queueCopy(m, refs)
+	return refs, whole
 }
 
 // queueCopy queues the records as the legacy system has them now; nothing may
@@ -274,18 +279,10 @@ func (t *term) compare(m *lockcluster.Migration, items []shadowed) error {
 // ones are judged by themselves.
 func (t *term) repair(m *lockcluster.Migration, req lockcluster.Request, res *lockcluster.Result) {
 	defer t.stripes.lock(stripesOf(req))()
-	refs := changedBy(req, res)
-	list, whole := targets(req)
-	for _, one := range list {
-		if one.ref.Key == "" {
-			whole = true
-		} else {
-			refs = append(refs, one.ref)
-		}
-	}
+	refs, whole := named(req)
 	if whole {
 		t.queue.lose()
 		return
 	}
-	t.queueCopy(m, refs)
+	t.queueCopy(m, append(refs, changedBy(req, res)...))
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -123,11 +124,34 @@ Atlantis stores in its locks: it is readable by you only, keep it so.`,
 	return cmd
 }
 
-// save writes the backup beside its place, verifies it and moves it there.
+// syncEvery is how much of a backup may be unsynced. It may be written to the
+// disk of a node, whose log waits for all that is unsynced when it is synced.
+const syncEvery = 4 << 20
+
+// syncingFile syncs a file bit by bit.
+type syncingFile struct {
+	*os.File
+	unsynced int
+}
+
+// Write implements [io.Writer].
+func (f *syncingFile) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	if f.unsynced += n; err == nil && f.unsynced >= syncEvery {
+		f.unsynced = 0
+		err = f.Sync()
+	}
+	return n, err
+}
+
+// save writes the backup beside its place, verifies it and moves it there. It
+// leaves all cores but one to a node on the same machine: to verify a backup
+// takes all that it can get.
 func save(ctx context.Context, c *client, path string, force bool) (b backupView, err error) {
 	if _, err := os.Lstat(path); err == nil && !force {
 		return b, fmt.Errorf("%s is there already: give another name, or replace it with --force", path)
 	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".part-*") // mode 0600
 	if err != nil {
@@ -139,7 +163,7 @@ func save(ctx context.Context, c *client, path string, force bool) (b backupView
 			_ = os.Remove(f.Name())
 		}
 	}()
-	if err := c.SnapshotSave(ctx, f); err != nil {
+	if err := c.SnapshotSave(ctx, &syncingFile{File: f}); err != nil {
 		return b, fmt.Errorf("save backup: %w", err)
 	}
 	if err := f.Sync(); err != nil {
