@@ -208,6 +208,10 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 	short, cancel := context.WithTimeout(ctx, legacyTimeout)
 	defer cancel()
 	if err := t.c.legacy.check(short, m); err != nil {
+		if m.Mode == lockcluster.ModeLegacy {
+			return false, checks, fmt.Errorf("%w: the legacy system cannot be reached, and in mode legacy nobody else has its locks: "+
+				"bring it back, or import a backup of it: %w", ErrRefused, err)
+		}
 		if !force || to != lockcluster.SystemEnhanced {
 			return false, checks, fmt.Errorf("%w: the legacy system cannot be reached: %w", ErrRefused, err)
 		}

@@ -173,7 +173,7 @@ func (t *term) showDifferences(ctx context.Context, c *change, req *lockcluster.
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("compare the two systems: %w", err)
+		return fmt.Errorf("%w: the legacy system cannot be reached: %w", ErrRefused, err)
 	}
 	attaches := t.c.Migration().Mode == lockcluster.ModeEnhanced
 	if attaches && res.Lost > 0 && !req.Force {
