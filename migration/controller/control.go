@@ -73,8 +73,8 @@ func (t *term) control(ctx context.Context, in controlRequest) (out controlReply
 		st := t.status(ctx)
 		return controlReply{Status: &st}, nil
 	case in.Clear:
-		t.c.shadow.clear()
-		return out, t.noteDivergences(ctx)
+		t.c.shadow.accept()
+		return out, t.keepTrial(ctx, true)
 	case in.Compare:
 		cmp, err := t.compareSystems(ctx)
 		return controlReply{Compare: cmp}, err
@@ -187,6 +187,9 @@ func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (loc
 	}
 	res.Epoch = c.after.Epoch
 	t.noteMode(ctx, &c.after)
+	if m.Mode == lockcluster.ModeShadow {
+		t.endTrial(ctx)
+	}
 	view, _ := t.c.node.StaleView()
 	res.Index = view.Index()
 	_, res.Records = state.ContentDigest(view, m.Namespace)
