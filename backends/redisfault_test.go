@@ -263,3 +263,24 @@ func letGo(t *testing.T, leaders [2]backends.Backend, term *atomic.Uint64, k loc
 		}
 	}
 }
+
+// A commit that arrives after its sender has given up on it does nothing.
+func TestRedisLateCommit(t *testing.T) {
+	s := plain(t)
+	raw := s.client()
+	defer raw.Close()
+	b := mustOpen(t, backends.Options{Backend: "redis", URL: "redis://" + s.addr})
+	f := backends.Fence{Term: 1}
+	for _, path := range []string{"a", "b"} {
+		if _, err := b.Do(t.Context(), f, time.Now(), acquirePull(lockKey(path), 1)); err != nil {
+			t.Fatal(err)
+		}
+		late := lockKey("late" + path)
+		if err := backends.LateCommit(t.Context(), b, late.Text(), []byte("x")); err == nil {
+			t.Error("the late commit was carried out, it says")
+		}
+		if n, err := raw.Exists(t.Context(), "pr/"+late.Text()).Result(); n != 0 || err != nil {
+			t.Errorf("the late commit was carried out: %d, %v", n, err)
+		}
+	}
+}

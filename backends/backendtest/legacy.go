@@ -268,7 +268,8 @@ func unreadable(s *suite) {
 	}
 	for _, req := range []lockcluster.Request{
 		s.acquire(broken, 9), s.acquire(twice, 1), s.acquire(twice, 9), s.acquire(foreign, 3), s.lockCommand(compat.CommandApply, 1),
-		lockcluster.Release{Namespace: s.Namespace, Text: broken.Text()}, lockcluster.Release{Namespace: s.Namespace, Text: twice.Text()},
+		lockcluster.Release{Namespace: s.Namespace, Text: broken.Text()},
+		lockcluster.Release{Namespace: s.Namespace, Text: twice.Text()},
 	} {
 		if res := s.want(lockcluster.StatusInvalid, req); !strings.Contains(res.Text, "locks validate") || strings.Contains(res.Text, "CANARY") {
 			s.Errorf("%T: the text is %q", req, res.Text)
