@@ -11,10 +11,13 @@ import (
 func LateCommit(ctx context.Context, b Backend, text string, value []byte) error {
 	l := b.(*legacy)
 	s := l.store.(*redisStore)
-	late := s.handles[0]
-	late.seq++
-	if err := s.raise(ctx, l.fence); err != nil {
-		return err
+	var late handle
+	for range 2 { // before it, so that it is its handle's first, and behind it
+		late = s.handles[0]
+		late.seq++
+		if err := s.raise(ctx, l.fence); err != nil {
+			return err
+		}
 	}
 	return s.send(ctx, l.fence, lockcluster.Token{}, 0, late, []change{{place: place{lockcluster.SpaceLock, text}, new: entry{value: value}}})
 }
