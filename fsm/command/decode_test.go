@@ -265,6 +265,9 @@ func TestDigest(t *testing.T) {
 				t.Errorf("%s: digest %x under id %d, want %x", name, c.Digest, i, one.Digest)
 			}
 		}
+		if name == "routed" { // has the digest of the request inside, see TestRoutedDigest
+			continue
+		}
 		if other := seen[one.Digest]; other != "" {
 			t.Errorf("%s and %s have one digest", name, other)
 		}

@@ -195,8 +195,40 @@ func DecodeCommand(b []byte) (Command, error) {
 			return Command{}, err
 		}
 	}
+	if _, routed := c.Request.(lockcluster.Routed); routed {
+		b = routedBytes(b)
+	}
 	c.Digest = digest(b)
 	return c, nil
+}
+
+// Field numbers of a routed request.
+const (
+	fieldRouted        = 28 // in Command
+	fieldRoutedRequest = 5  // in Routed
+)
+
+// routedBytes returns the encoded request inside a routed one. The same request
+// may come again by another way, when the mode or the leader has changed: it is
+// the same for the table of remembered answers.
+func routedBytes(encoded []byte) []byte {
+	return fieldBytes(fieldBytes(encoded, fieldRouted), fieldRoutedRequest)
+}
+
+// fieldBytes returns the bytes of the last field of that number.
+func fieldBytes(encoded []byte, want protowire.Number) (value []byte) {
+	for len(encoded) > 0 {
+		num, kind, size := protowire.ConsumeField(encoded)
+		if size < 0 {
+			break // it has been decoded before; this cannot be
+		}
+		if num == want && kind == protowire.BytesType {
+			_, _, n := protowire.ConsumeTag(encoded)
+			value, _ = protowire.ConsumeBytes(encoded[n:])
+		}
+		encoded = encoded[size:]
+	}
+	return value
 }
 
 func decodeCommand(b []byte) (Command, error) {

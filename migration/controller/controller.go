@@ -244,13 +244,32 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 	}
 	start := time.Now()
 	why := errors.New("the gate is closed: a switch is under way")
-	for {
+	var p pinned
+	for tries := 0; ; {
 		m, moved := c.changedState()
 		if !m.GateClosed || ns != m.Namespace {
-			res, err := c.try(ctx, m, id, req)
+			var res lockcluster.Result
+			var err error
+			if p.req == nil {
+				var done *lockcluster.Result
+				if p, done, err = c.pin(ctx, m, req); err == nil && done != nil {
+					return *done, nil
+				}
+			}
+			if err == nil {
+				tries++
+				res, err = c.try(ctx, m, id, p.req)
+			} else {
+				p.req = nil
+			}
 			switch {
 			case err == nil && res.Status != lockcluster.StatusNotActive:
-				return res, nil
+				answer, again := p.answer(res, tries)
+				if !again {
+					return answer, nil
+				}
+				p, tries, id = pinned{}, 0, lockcluster.RequestID{}
+				continue
 			case err != nil && !retryable(err):
 				c.failed(m, req, start, err)
 				return res, err
