@@ -84,6 +84,13 @@ race-atlantis: test-deps ## race Atlantis's own code on two nodes, and on plain 
 chaos: ## kill the leader 50 times, all nodes 20 times, move leadership 20 times (about 4 minutes)
 	LOCKCLUSTER_KILLS=50 LOCKCLUSTER_KILLS_ALL=20 LOCKCLUSTER_TRANSFERS=20 $(GO) test -tags $(TAGS) -count=1 -timeout 60m -v ./internal/e2e
 
+.PHONY: road
+road: test-deps ## move between two lock systems 500 times, crash at every step 20 times, depose 20 leaders (takes hours)
+	LOCKCLUSTER_SWITCHES=500 LOCKCLUSTER_SWITCH_LOCKS=10000 LOCKCLUSTER_STEP_CRASHES=20 LOCKCLUSTER_DEPOSED=20 \
+	  LOCKCLUSTER_GRADUAL_LOCKS=1000 LOCKCLUSTER_GRADUAL_RACES=1000 \
+	  $(GO) test -tags $(TAGS) -count=1 -timeout 12h -v \
+	  -run 'SwitchUnderLoad|CrashAtEveryStep|Deposed|Shadow|Gradual|Rollback|V1[5-9]|V20' ./internal/e2e
+
 .PHONY: compose-smoke
 compose-smoke: ## bring three nodes up with Docker Compose, kill one, check the locks
 	LOCKCLUSTER_NEED_DOCKER=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 20m ./deploy/compose/...
