@@ -42,7 +42,7 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 			if slices.Contains(groups, words[0]) && len(words) > 1 && commandWord.MatchString(words[1]) {
 				path = words[:2]
 			}
-			if len(words) > 2 && words[1] == "snapshot" {
+			if len(words) > 2 && (words[1] == "snapshot" || words[1] == "feature") {
 				path = words[:3]
 			}
 			named++

@@ -218,10 +218,6 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 		if !force || to != lockcluster.SystemEnhanced {
 			return false, checks, fmt.Errorf("%w: the legacy system cannot be reached: %w", ErrRefused, err)
 		}
-		if m.Mode == lockcluster.ModeLegacy {
-			return false, checks, fmt.Errorf("%w: the legacy system cannot be reached, and in mode legacy this cluster holds no current copy of it; "+
-				"start the node that has it, or restore its file: %w", ErrRefused, err)
-		}
 		return true, append(checks, "the legacy system cannot be reached; the enhanced system goes on with its mirror as it is"), nil
 	}
 	checks = append(checks, "the legacy system answers")
