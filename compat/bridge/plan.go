@@ -111,7 +111,7 @@ func (p *Plan) gradual(v Values) {
 	}
 	p.note("%d %% of the lock keys go to the enhanced system; a held lock stays where it is until it is released", n)
 	if len(p.Canary) > 0 {
-		p.note("%d canary rules send more of them there, at every percentage", len(p.Canary))
+		p.note("canary rules (%d) send more of them there, at every percentage", len(p.Canary))
 	}
 	if v.given(nameActive) {
 		p.note("%s counts in mode blue-green only", nameActive)

@@ -66,7 +66,7 @@ func TestEffective(t *testing.T) {
 		{"mode=gradual", bolted, lockcluster.ModeGradual, 0, 0, "0 %"},
 		{"mode=gradual percent=100 enabled=true", bolted, lockcluster.ModeGradual, 0, 100, "100 %"},
 		{"enabled=true percent=25", bolted, lockcluster.ModeGradual, 0, 25, "25 %"},
-		{`enabled=true canary=[{"workspace":"w"}]`, bolted, lockcluster.ModeGradual, 0, 0, "1 canary rules"},
+		{`enabled=true canary=[{"workspace":"w"}]`, bolted, lockcluster.ModeGradual, 0, 0, "canary rules (1) send"},
 		{"mode=blue-green", bolted, lockcluster.ModeBlueGreen, l, 0, "mirror"},
 		{"mode=blue-green active=enhanced", bolted, lockcluster.ModeBlueGreen, e, 0, "active-system is enhanced"},
 		{"enabled=true active=enhanced", bolted, lockcluster.ModeBlueGreen, e, 0, "active-system is enhanced"},

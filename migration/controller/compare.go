@@ -56,13 +56,17 @@ func (t *term) compareSystems(ctx context.Context) (*Comparison, error) {
 	if err != nil {
 		return nil, err
 	}
+	alike := same
+	if m.Mode == lockcluster.ModeShadow {
+		alike = sameHolder
+	}
 	out := &Comparison{Namespace: m.Namespace, Records: []Difference{}}
 	for _, space := range []lockcluster.Space{lockcluster.SpaceLock, lockcluster.SpaceCommand, lockcluster.SpaceDocument} {
 		state.Keys(old, m.Namespace, space, "", func(key string) bool {
 			switch {
 			case state.Revision(mine, m.Namespace, space, key) == 0:
 				out.OnlyLegacy++
-			case same(mine, old, m.Namespace, space, key):
+			case alike(mine, old, m.Namespace, space, key):
 				out.Equal++
 				return true
 			default:
@@ -80,6 +84,22 @@ func (t *term) compareSystems(ctx context.Context) (*Comparison, error) {
 		})
 	}
 	return out, nil
+}
+
+// sameHolder reports whether two systems that both decide hold a record for the
+// same owner with the same content. Tokens, revisions and times are each
+// system's own then; a switch carries those of the authority over.
+func sameHolder(a, b state.Reader, ns string, space lockcluster.Space, key string) bool {
+	switch space {
+	case lockcluster.SpaceLock:
+		x, y := state.GetLock(a, ns, key), state.GetLock(b, ns, key)
+		return x != nil && y != nil && x.Key == y.Key && x.Owner == y.Owner && string(x.Value) == string(y.Value)
+	case lockcluster.SpaceCommand:
+		x, y := state.GetCommandLock(a, ns, key), state.GetCommandLock(b, ns, key)
+		return x != nil && y != nil && string(x.Value) == string(y.Value)
+	}
+	x, y := state.GetDocument(a, ns, key), state.GetDocument(b, ns, key)
+	return x != nil && y != nil && string(x.Value) == string(y.Value) && x.TTL == y.TTL
 }
 
 func (c *Comparison) name(space lockcluster.Space, key string, old, mine state.Reader) {

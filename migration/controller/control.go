@@ -73,8 +73,8 @@ func (t *term) control(ctx context.Context, in controlRequest) (out controlReply
 		st := t.status(ctx)
 		return controlReply{Status: &st}, nil
 	case in.Clear:
-		t.c.shadow.clear()
-		return out, t.noteDivergences(ctx)
+		t.c.shadow.accept()
+		return out, t.keepTrial(ctx, true)
 	case in.Compare:
 		cmp, err := t.compareSystems(ctx)
 		return controlReply{Compare: cmp}, err
@@ -187,6 +187,9 @@ func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (loc
 	}
 	res.Epoch = c.after.Epoch
 	t.noteMode(ctx, &c.after)
+	if m.Mode == lockcluster.ModeShadow {
+		t.endTrial(ctx)
+	}
 	view, _ := t.c.node.StaleView()
 	res.Index = view.Index()
 	_, res.Records = state.ContentDigest(view, m.Namespace)
@@ -208,6 +211,10 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 	short, cancel := context.WithTimeout(ctx, legacyTimeout)
 	defer cancel()
 	if err := t.c.legacy.check(short, m); err != nil {
+		if m.Mode == lockcluster.ModeLegacy {
+			return false, checks, fmt.Errorf("%w: the legacy system cannot be reached, and in mode legacy nobody else has its locks: "+
+				"bring it back, or import a backup of it: %w", ErrRefused, err)
+		}
 		if !force || to != lockcluster.SystemEnhanced {
 			return false, checks, fmt.Errorf("%w: the legacy system cannot be reached: %w", ErrRefused, err)
 		}

@@ -58,8 +58,7 @@ func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcl
 		c.before = first.after
 	}
 	if mode == lockcluster.ModeShadow {
-		t.c.shadow.clear()
-		if err := t.noteDivergences(ctx); err != nil {
+		if err := t.beginTrial(ctx); err != nil {
 			return res, err
 		}
 	}
@@ -75,6 +74,9 @@ func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcl
 	}
 	res.Epoch = c.after.Epoch
 	t.noteMode(ctx, &c.after)
+	if m.Mode == lockcluster.ModeShadow && mode != lockcluster.ModeShadow {
+		t.endTrial(ctx)
+	}
 	t.c.log.Info("the mode was changed", "from", res.From, "to", describe(&c.after), "epoch", res.Epoch, "reason", req.Reason)
 	return res, nil
 }
@@ -173,7 +175,7 @@ func (t *term) showDifferences(ctx context.Context, c *change, req *lockcluster.
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("compare the two systems: %w", err)
+		return fmt.Errorf("%w: the legacy system cannot be reached: %w", ErrRefused, err)
 	}
 	attaches := t.c.Migration().Mode == lockcluster.ModeEnhanced
 	if attaches && res.Lost > 0 && !req.Force {

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,11 +23,9 @@ const (
 	settingCanary     = "enhanced-locking.migration.canary-criteria"
 )
 
-// settingDivergences is not for people: it hands the number of divergences that
-// nobody has explained over to the next leader, so that a failover does not
-// open the way to a switch.
+// Settings that are not for people begin with internalPrefix.
 const (
-	settingDivergences = internalPrefix + "divergences"
+	settingTrial = internalPrefix + "shadow" // see [trial]
 	// settingFounded says that the founder's settings have been taken over.
 	settingFounded = internalPrefix + "founded"
 	internalPrefix = "internal."
@@ -54,20 +51,6 @@ func settingsOf(r state.Reader) map[string]string {
 		}
 	}
 	return out
-}
-
-// noteDivergences stores how many divergences nobody has explained, if that
-// has changed.
-func (t *term) noteDivergences(ctx context.Context) error {
-	now, stored := strconv.FormatUint(t.c.shadow.unexplained(), 10), ""
-	t.c.node.StaleRead(func(r state.Reader, _ uint64) { stored = state.GetSetting(r, settingDivergences) })
-	if now == "0" {
-		now = ""
-	}
-	if now == stored {
-		return nil
-	}
-	return t.store(ctx, map[string]string{settingDivergences: now})
 }
 
 // SetSettings changes replicated settings, live on every node. Those that ask
@@ -190,38 +173,6 @@ func (t *term) noteMode(ctx context.Context, m *lockcluster.Migration) {
 	if err := t.store(ctx, want); err != nil {
 		t.warn("the settings do not say yet what the migration state is", err)
 	}
-}
-
-// criteria judges whether a cutover to the enhanced system is wise by the
-// settings under switch-criteria; without any it is.
-func (t *term) criteria(m *lockcluster.Migration) (checks []string, err error) {
-	o := bridge.Decode(t.settings())
-	counts := t.c.shadow.counts()
-	var errs []error
-	judge := func(ok bool, text string) {
-		checks = append(checks, text)
-		if !ok {
-			errs = append(errs, errors.New(text))
-		}
-	}
-	if m.Mode == lockcluster.ModeShadow || o.Criteria.NoDivergence {
-		judge(t.c.shadow.unexplained() == 0, fmt.Sprintf("%d divergences that nobody has explained (want 0; \"lockcluster migration report\" lists them, \"migration report --clear\" accepts them)", t.c.shadow.unexplained()))
-	}
-	if want := o.Criteria.MinValidationTime; want > 0 {
-		since := time.Since(m.ChangedAt).Round(time.Second)
-		judge(m.Mode == lockcluster.ModeShadow && since >= want, fmt.Sprintf("%s in mode %s (want %s in shadow)", since, m.Mode, want))
-	}
-	if want := o.Criteria.MinSuccessfulOperations; want > 0 {
-		judge(counts.Compared >= uint64(want), fmt.Sprintf("%d operations compared (want %d)", counts.Compared, want))
-	}
-	if want := o.Criteria.MaxErrorRate; want > 0 && counts.Operations > 0 {
-		rate := float64(counts.Outages+counts.Total) / float64(counts.Operations)
-		judge(rate <= want, fmt.Sprintf("%.4f of the operations failed or differed (want at most %g)", rate, want))
-	}
-	if err = errors.Join(errs...); err != nil {
-		err = fmt.Errorf("%w: the criteria for a switch are not met (--force leaves them out): %w", ErrRefused, err)
-	}
-	return checks, err
 }
 
 // OnSettings calls f with the replicated settings, now and whenever they have

@@ -272,7 +272,7 @@ func (t *term) compare(m *lockcluster.Migration, items []shadowed) error {
 		}
 		t.repair(m, items[i].req, &items[i].legacy)
 	}
-	return t.noteDivergences(t.ctx)
+	return t.keepTrial(t.ctx, false)
 }
 
 // repair copies what an operation with two answers was about, so that later

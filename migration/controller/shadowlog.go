@@ -13,14 +13,14 @@ type ShadowCounts struct {
 	Compared   uint64 `json:"compared"`
 	Skipped    uint64 `json:"skipped"`   // not compared: the queue was full, or the outcome was not known
 	Outages    uint64 `json:"outages"`   // times that the enhanced system did not answer
-	Inherited  uint64 `json:"inherited"` // divergences that leaders before this one have found
+	Inherited  uint64 `json:"inherited"` // unexplained divergences that leaders before this one have found
 	migration.MismatchCounts
 }
 
 // shadowLog counts what shadowing has found. It is safe for concurrent use.
 type shadowLog struct {
 	operations, compared, skips, outages atomic.Uint64
-	inherited                            atomic.Uint64 // unexplained divergences of the leaders before
+	earlier                              atomic.Pointer[trial] // what the leaders before have seen
 	mismatches                           atomic.Pointer[migration.MismatchLog]
 	size                                 int
 	told                                 func(op string) // of each divergence; may be nil
@@ -28,7 +28,7 @@ type shadowLog struct {
 
 func newShadowLog(size int) *shadowLog {
 	s := &shadowLog{size: size}
-	s.mismatches.Store(migration.NewMismatchLog(size))
+	s.clear(trial{})
 	return s
 }
 
@@ -58,23 +58,35 @@ func (s *shadowLog) conflict(ref lockcluster.RecordRef) {
 	})
 }
 
-// clear begins anew, when shadowing begins or a person has looked at it.
-func (s *shadowLog) clear() {
+// clear begins to count anew, on top of what was seen before.
+func (s *shadowLog) clear(earlier trial) {
 	s.mismatches.Store(migration.NewMismatchLog(s.size))
-	for _, c := range []*atomic.Uint64{&s.operations, &s.compared, &s.skips, &s.outages, &s.inherited} {
+	for _, c := range []*atomic.Uint64{&s.operations, &s.compared, &s.skips, &s.outages} {
 		c.Store(0)
 	}
+	s.earlier.Store(&earlier)
 }
+
+// accept forgets the divergences, after a person has looked at them.
+func (s *shadowLog) accept() {
+	s.mismatches.Load().ExplainAll("accepted")
+	earlier := s.before()
+	earlier.Unexplained = 0
+	s.earlier.Store(&earlier)
+}
+
+// before returns what the leaders before have seen.
+func (s *shadowLog) before() trial { return *s.earlier.Load() }
 
 // unexplained counts the divergences that nobody has explained.
 func (s *shadowLog) unexplained() uint64 {
-	return s.mismatches.Load().Counts().Unexplained + s.inherited.Load()
+	return s.mismatches.Load().Counts().Unexplained + s.before().Unexplained
 }
 
 func (s *shadowLog) counts() ShadowCounts {
 	return ShadowCounts{
 		Operations: s.operations.Load(), Compared: s.compared.Load(), Skipped: s.skips.Load(), Outages: s.outages.Load(),
-		Inherited:      s.inherited.Load(),
+		Inherited:      s.before().Unexplained,
 		MismatchCounts: s.mismatches.Load().Counts(),
 	}
 }

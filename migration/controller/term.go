@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,9 +133,7 @@ func (t *term) inherited() bool {
 		t.warnOnce("this node cannot decide yet", err)
 		return false
 	}
-	if m.Mode == lockcluster.ModeShadow {
-		t.inherit()
-	}
+	t.c.shadow.clear(t.trialKept())
 	return true
 }
 
@@ -189,15 +186,6 @@ func (t *term) followLegacy() {
 			t.warnOnce("the legacy system cannot be followed", err)
 		}
 	}
-}
-
-// inherit takes over what the leaders before have found.
-func (t *term) inherit() {
-	stored := ""
-	t.c.node.StaleRead(func(r state.Reader, _ uint64) { stored = state.GetSetting(r, settingDivergences) })
-	n, _ := strconv.ParseUint(stored, 10, 64) // our own writing
-	t.c.shadow.clear()
-	t.c.shadow.inherited.Store(n)
 }
 
 // align fences the legacy system and brings the mirrors up, as m's mode needs

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/migration/controller"
 	"github.com/lockcluster/lockcluster/migration/report"
 )
@@ -62,7 +63,11 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 	}
 	say(w, "\n")
 	if !s.Since.IsZero() {
-		say(w, "since %s: %s\n", s.Since.UTC().Format(time.RFC3339), visible(s.Reason))
+		say(w, "since %s", s.Since.UTC().Format(time.RFC3339))
+		if s.Reason != "" {
+			say(w, ": %s", visible(s.Reason))
+		}
+		say(w, "\n")
 	}
 	if s.Legacy.Kind == "" {
 		_, err := fmt.Fprintln(w, "no legacy system is attached")
@@ -81,9 +86,13 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	say(w, "\nmirror: %s behind · shadow: %d operations, %d compared, %d skipped, %d waiting · divergences: %d, %d unexplained\n",
-		number(s.MirrorBehind, "record"), s.Shadow.Operations, s.Shadow.Compared, s.Shadow.Skipped, s.ShadowQueue,
+	say(w, "\nmirror: %s behind · shadow: %s, %d compared, %d skipped, %d waiting · divergences: %d, %d unexplained\n",
+		number(s.MirrorBehind, "record"), number(s.Shadow.Operations, "operation"), s.Shadow.Compared, s.Shadow.Skipped, s.ShadowQueue,
 		s.Shadow.Total, s.Shadow.Unexplained+s.Shadow.Inherited)
+	if s.ActiveSystem == lockcluster.SystemEnhanced.String() {
+		_, err := fmt.Fprintln(w, "the enhanced system decides; the way back: lockcluster cluster switch legacy")
+		return err
+	}
 	for _, c := range s.Criteria {
 		say(w, "criterion: %s\n", visible(c))
 	}
