@@ -200,7 +200,7 @@ func write(tx *bolt.Tx, f Fence, tokens lockcluster.Token, changes []change) err
 	case err != nil:
 		return err
 	case f.Less(have):
-		return fmt.Errorf("%w: its fence is %s, the store's %s", ErrFenced, f, have)
+		return fenced(f, have.String())
 	case have != f:
 		if err := writeFence(ours, f); err != nil {
 			return err

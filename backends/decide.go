@@ -185,7 +185,7 @@ func (b *legacy) run(calls []*call) (round, error) {
 	for _, c := range calls {
 		c.err = nil
 		if c.fence.Less(b.fence) {
-			c.err = fenced(c.fence, b.fence)
+			c.err = fenced(c.fence, b.fence.String())
 			continue
 		}
 		if c.req == nil {

@@ -276,7 +276,7 @@ func (b *legacy) raise(ctx context.Context, f Fence) error {
 		return err
 	}
 	if b.raised && f.Less(b.fence) {
-		return fenced(f, b.fence)
+		return fenced(f, b.fence.String())
 	}
 	if err := b.store.raise(ctx, f); err != nil {
 		return b.noted(err)
@@ -287,7 +287,8 @@ func (b *legacy) raise(ctx context.Context, f Fence) error {
 	return nil
 }
 
-func fenced(f, have Fence) error {
+// fenced makes an [ErrFenced]; have is the store's fence.
+func fenced(f Fence, have string) error {
 	return fmt.Errorf("%w: its fence is %s, the store's %s", ErrFenced, f, have)
 }
 
@@ -298,7 +299,8 @@ func (b *legacy) noted(err error) error {
 		b.failed.CompareAndSwap(nil, broken)
 	}
 	if errors.Is(err, lockcluster.ErrOutcomeUnknown) {
-		b.stale = true
+		// Raising the fence anew keeps what is still under way from arriving.
+		b.stale, b.raised = true, false
 	}
 	return err
 }
@@ -321,7 +323,7 @@ func (b *legacy) freshen(ctx context.Context, n needs) error {
 		b.img.update(c.entries, c.tokens)
 	}
 	if b.raised && b.fence.Less(c.fence) {
-		return fenced(b.fence, c.fence)
+		return fenced(b.fence, c.fence.String())
 	}
 	return nil
 }

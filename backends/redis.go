@@ -31,12 +31,20 @@ type redisStore struct {
 	timeout time.Duration
 	// tokens is the greatest that any fence key has told of.
 	tokens lockcluster.Token
-	// handles says as whom, and for the how manyth time, this store commits;
-	// by slot, one entry if it is no cluster.
+	// handles says as whom this store commits; by slot, one entry if it is no
+	// cluster.
 	handles map[uint16]handle
 }
 
+// handle is this store as a writer to one slot.
 type handle struct {
+	id   string
+	seq  uint64 // how many commits it has made
+	last commitID
+}
+
+// commitID is the last commit that a slot has seen.
+type commitID struct {
 	id  string
 	seq uint64
 }
@@ -128,9 +136,6 @@ func (s *redisStore) raise(ctx context.Context, f Fence) error {
 			return err
 		}
 	}
-	for slot := range slots {
-		s.handles[uint16(slot)] = handle{id: id}
-	}
 	return nil
 }
 
@@ -147,33 +152,52 @@ func (s *redisStore) raiseSlots(ctx context.Context, f Fence, id string, first, 
 	if err != nil {
 		return unavailable(fmt.Errorf("raise the fence: %w", err))
 	}
-	for _, cmd := range cmds {
-		if _, err := s.raised(f, cmd.(*redis.Cmd)); err != nil {
+	for i, cmd := range cmds {
+		if _, err := s.raised(f, uint16(first+i), id, cmd.(*redis.Cmd)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// raised reads the answer of raiseScript: who had the fence before.
-func (s *redisStore) raised(f Fence, cmd *redis.Cmd) (handle, error) {
+// raised reads the answer of raiseScript for a slot, which id commits to from
+// now on, and returns whose commit was the last one.
+func (s *redisStore) raised(f Fence, slot uint16, id string, cmd *redis.Cmd) (commitID, error) {
 	reply, err := cmd.StringSlice()
 	switch {
 	case err != nil:
-		return handle{}, unavailable(fmt.Errorf("raise the fence: %w", err))
-	case len(reply) == 2 && reply[0] == "FENCED":
-		return handle{}, fmt.Errorf("%w: its fence is %s, the store's %s", ErrFenced, f, reply[1])
+		return commitID{}, unavailable(fmt.Errorf("raise the fence: %w", err))
+	case len(reply) == 4 && reply[0] == "FENCED":
+		last, err := parseCommitID(reply[2:])
+		return last, errors.Join(fenced(f, reply[1]), err)
 	case len(reply) != 5:
-		return handle{}, unavailable(errors.New("raise the fence: the answer has not its five parts"))
+		return commitID{}, unavailable(errors.New("raise the fence: the answer has not its five parts"))
 	}
-	var n [3]uint64
-	for i, part := range []string{reply[1], reply[2], reply[4]} {
-		if n[i], err = strconv.ParseUint(part, 10, 64); err != nil {
-			return handle{}, unavailable(errors.New("raise the fence: a part of the answer is no number"))
+	var n [2]uint64
+	for i := range n {
+		if n[i], err = strconv.ParseUint(reply[1+i], 10, 64); err != nil {
+			return commitID{}, unavailable(errors.New("raise the fence: a part of the answer is no number"))
 		}
 	}
+	last, err := parseCommitID(reply[3:])
+	if err != nil {
+		return commitID{}, err
+	}
 	s.tokens = lockcluster.Token{Epoch: max(s.tokens.Epoch, n[0]), Counter: max(s.tokens.Counter, n[1])}
-	return handle{id: reply[3], seq: n[2]}, nil
+	s.handles[slot] = handle{id: id, last: last}
+	return last, nil
+}
+
+// parseCommitID reads what a script says of the last commit.
+func parseCommitID(parts []string) (commitID, error) {
+	if len(parts) < 2 {
+		return commitID{}, unavailable(errors.New("the answer of a script does not name the last commit"))
+	}
+	seq, err := strconv.ParseUint(parts[1], 10, 64)
+	if err != nil {
+		return commitID{}, unavailable(errors.New("the answer of a script does not number the last commit"))
+	}
+	return commitID{parts[0], seq}, nil
 }
 
 // commitTries is how often a commit is sent whose answer was lost, when it is
@@ -190,6 +214,7 @@ func (s *redisStore) commit(ctx context.Context, f Fence, tokens lockcluster.Tok
 		h.seq++
 		err := s.send(ctx, f, tokens, slot, h, changes)
 		if err == nil {
+			h.last = commitID{h.id, h.seq}
 			s.handles[slot] = h
 			return nil
 		}
@@ -199,7 +224,7 @@ func (s *redisStore) commit(ctx context.Context, f Fence, tokens lockcluster.Tok
 		done, serr := s.settle(ctx, f, slot, h)
 		switch {
 		case serr != nil:
-			return unknown(fmt.Errorf("%w; %w", err, serr))
+			return serr
 		case done:
 			return nil
 		case try == commitTries || ctx.Err() != nil:
@@ -237,13 +262,8 @@ func (s *redisStore) send(ctx context.Context, f Fence, tokens lockcluster.Token
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	reply, err := commitScript.Run(ctx, s.client, keys, args...).StringSlice()
-	var answered redis.Error
 	switch {
-	case errors.As(err, &answered):
-		// Redis refuses a script as a whole (read-only, out of memory), and
-		// what else can go wrong in it goes wrong before its first write.
-		return unavailable(err)
-	case err != nil:
+	case err != nil: // a refusal, too, may be that of a second try by the client
 		return &lostError{err}
 	case len(reply) == 0:
 		return unavailable(errors.New("the answer to a commit is empty"))
@@ -253,12 +273,29 @@ func (s *redisStore) send(ctx context.Context, f Fence, tokens lockcluster.Token
 		return nil
 	case "CHANGED":
 		return errChanged
-	case "TAKEN":
-		return errTaken
-	case "FENCED":
-		return fmt.Errorf("%w: its fence is %s, the store's %s", ErrFenced, f, reply[len(reply)-1])
+	case "TAKEN", "FENCED":
+		return refusedCommit(f, h, reply)
 	}
 	return unavailable(errors.New("the answer to a commit is not known"))
+}
+
+// refusedCommit says what a refusal means for a commit of h: nothing was done
+// only if the last commit is still the one that h knows of. Otherwise the
+// client may have sent it before, and others have committed since.
+func refusedCommit(f Fence, h handle, reply []string) error {
+	if len(reply) < 4 { // there is no fence, so there was no commit
+		return errTaken
+	}
+	last, err := parseCommitID(reply[2:])
+	switch {
+	case err != nil:
+		return err
+	case last != h.last:
+		return unknown(errors.New("another leader has taken over meanwhile"))
+	case reply[0] == "FENCED":
+		return fenced(f, reply[1])
+	}
+	return errTaken
 }
 
 // settle finds out what became of a commit whose answer was lost: it takes the
@@ -268,16 +305,19 @@ func (s *redisStore) settle(ctx context.Context, f Fence, slot uint16, lost hand
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
 	defer cancel()
 	id := newHandle()
-	before := handle{id: id}
-	for before.id == id { // an answer of a repetition by the client tells nothing
-		id = newHandle()
-		cmd := raiseScript.Run(ctx, s.client, []string{s.slotKey(redisFenceKey, slot)}, f.Term, f.Epoch, s.tokens.Epoch, s.tokens.Counter, id)
-		if before, err = s.raised(f, cmd); err != nil {
-			return false, err
-		}
+	cmd := raiseScript.Run(ctx, s.client, []string{s.slotKey(redisFenceKey, slot)}, f.Term, f.Epoch, s.tokens.Epoch, s.tokens.Counter, id)
+	last, err := s.raised(f, slot, id, cmd)
+	mine := commitID{lost.id, lost.seq}
+	asked := err == nil || errors.Is(err, ErrFenced)
+	switch {
+	case asked && last == mine:
+		return true, nil
+	case asked && last == lost.last:
+		return false, err
+	case asked:
+		return false, unknown(errors.New("the answer to a commit was lost, and others have committed since"))
 	}
-	s.handles[slot] = handle{id: id}
-	return before == lost, nil
+	return false, unknown(fmt.Errorf("the answer to a commit was lost, and what became of it cannot be asked: %s", err))
 }
 
 func (s *redisStore) check(ctx context.Context) error {

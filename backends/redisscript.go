@@ -2,26 +2,29 @@ package backends
 
 import "github.com/redis/go-redis/v9"
 
-// The fence key's value is "term epoch tokenEpoch tokenCounter handle seq":
-// the fence, the greatest token given out, which open backend raised it, and
-// how many commits that one has made. The sequence makes a commit that arrives
-// twice harmless, and the handle one that arrives after its sender has given
-// up on it.
+// The fence key's value is "term epoch tokenEpoch tokenCounter handle last
+// seq": the fence, the greatest token given out, which open backend raised it,
+// and whose commit was the last one, the how manyth of that backend. The
+// number makes a commit that arrives twice harmless, and the handle one that
+// arrives after its sender has given up on it. Raising the fence leaves the
+// last commit, so that its sender can still learn of it; and a refusal names
+// it, so that the sender knows whether its commit, which the client may have
+// sent twice, was carried out before.
 
 // raiseScript: KEYS fence; ARGV term epoch tokenEpoch tokenCounter handle.
 var raiseScript = redis.NewScript(`
 local cur = redis.call('GET', KEYS[1])
-local t, e, te, tc, h, s = 0, 0, 0, 0, '', '0'
+local t, e, te, tc, last, s = 0, 0, 0, 0, '-', '0'
 if cur then
-  local a, b, c, d, f, g = string.match(cur, '^(%d+) (%d+) (%d+) (%d+) (%S+) (%d+)$')
+  local a, b, c, d, f, g = string.match(cur, '^(%d+) (%d+) (%d+) (%d+) %S+ (%S+) (%d+)$')
   if not a then return redis.error_reply('ERR the fence of lockcluster is not readable') end
-  t, e, te, tc, h, s = tonumber(a), tonumber(b), tonumber(c), tonumber(d), f, g
+  t, e, te, tc, last, s = tonumber(a), tonumber(b), tonumber(c), tonumber(d), f, g
 end
 local mt, me = tonumber(ARGV[1]), tonumber(ARGV[2])
-if mt < t or (mt == t and me < e) then return {'FENCED', string.format('%.0f.%.0f', t, e)} end
+if mt < t or (mt == t and me < e) then return {'FENCED', string.format('%.0f.%.0f', t, e), last, s} end
 local nte, ntc = math.max(te, tonumber(ARGV[3])), math.max(tc, tonumber(ARGV[4]))
-redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f %s 0', mt, me, nte, ntc, ARGV[5]))
-return {'OK', string.format('%.0f', te), string.format('%.0f', tc), h, s}
+redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f %s %s %s', mt, me, nte, ntc, ARGV[5], last, s))
+return {'OK', string.format('%.0f', te), string.format('%.0f', tc), last, s}
 `)
 
 // commitScript: KEYS fence side record...; ARGV term epoch tokenEpoch
@@ -31,15 +34,14 @@ return {'OK', string.format('%.0f', te), string.format('%.0f', tc), h, s}
 var commitScript = redis.NewScript(`
 local cur = redis.call('GET', KEYS[1])
 if not cur then return {'TAKEN'} end
-local a, b, c, d, h, s = string.match(cur, '^(%d+) (%d+) (%d+) (%d+) (%S+) (%d+)$')
+local a, b, c, d, h, last, s = string.match(cur, '^(%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%d+)$')
 if not a then return redis.error_reply('ERR the fence of lockcluster is not readable') end
 local t, e, te, tc = tonumber(a), tonumber(b), tonumber(c), tonumber(d)
 local mt, me, seq = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6])
-if mt < t or (mt == t and me < e) then return {'FENCED', string.format('%.0f.%.0f', t, e)} end
-if mt ~= t or me ~= e or h ~= ARGV[5] then return {'TAKEN'} end
-s = tonumber(s)
-if s == seq then return {'OK'} end
-if s ~= seq - 1 then return {'TAKEN'} end
+if last == ARGV[5] and tonumber(s) == seq then return {'OK'} end
+if mt < t or (mt == t and me < e) then return {'FENCED', string.format('%.0f.%.0f', t, e), last, s} end
+if mt ~= t or me ~= e or h ~= ARGV[5] then return {'TAKEN', '', last, s} end
+if (last == h and tonumber(s) or 0) ~= seq - 1 then return {'TAKEN', '', last, s} end
 redis.call('HLEN', KEYS[2])
 local i, todo = 7, {}
 local function arg()
@@ -63,7 +65,7 @@ for _, w in ipairs(todo) do
   if w[5] then redis.call('HSET', KEYS[2], w[4], w[5]) else redis.call('HDEL', KEYS[2], w[4]) end
 end
 te, tc = math.max(te, tonumber(ARGV[3])), math.max(tc, tonumber(ARGV[4]))
-redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f %s %.0f', t, e, te, tc, h, seq))
+redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f %s %s %.0f', t, e, te, tc, h, h, seq))
 return {'OK'}
 `)
 

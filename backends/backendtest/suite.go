@@ -43,13 +43,31 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		holds func(s *suite)
 	}
 	claims := []claim{
-		{"Grant", grant}, {"Guards", guards}, {"ByPull", byPull}, {"Hosts", hosts}, {"Commands", commands}, {"Documents", documents},
-		{"Txn", txn}, {"List", list}, {"Import", imports}, {"Names", names}, {"Tokens", tokens}, {"Race", race}, {"OwnerID", ownerID},
+		{"Grant", grant},
+		{"Guards", guards},
+		{"ByPull", byPull},
+		{"Hosts", hosts},
+		{"Commands", commands},
+		{"Documents", documents},
+		{"Txn", txn},
+		{"List", list},
+		{"Import", imports},
+		{"Names", names},
+		{"Tokens", tokens},
+		{"Race", race},
+		{"OwnerID", ownerID},
 		{"Model", model},
 	}
 	ofLegacy := []claim{
-		{"Mirror", mirror}, {"Routed", routed}, {"Fence", fences}, {"Reopen", reopens}, {"RawValues", rawValues}, {"NoPlace", noPlace},
-		{"Unreadable", unreadable}, {"OldKeys", oldKeys}, {"OtherWriter", otherWriter},
+		{"Mirror", mirror},
+		{"Routed", routed},
+		{"Fence", fences},
+		{"Reopen", reopens},
+		{"RawValues", rawValues},
+		{"NoPlace", noPlace},
+		{"Unreadable", unreadable},
+		{"OldKeys", oldKeys},
+		{"OtherWriter", otherWriter},
 	}
 	legacy := true
 	run := func(c claim) {

@@ -17,7 +17,7 @@ func (a *app) clusterCommand() *cobra.Command {
 		Use:   "cluster",
 		Short: "Look at the cluster and change it",
 	}, a.clusterStatusCommand(), a.clusterMembersCommand(), a.clusterAddCommand(), a.clusterRemoveCommand(),
-		a.clusterTransferCommand(), a.clusterSwitchCommand(), a.clusterModeCommand(), a.snapshotCommand())
+		a.clusterTransferCommand(), a.clusterSwitchCommand(), a.clusterModeCommand(), a.clusterFeatureCommand(), a.snapshotCommand())
 }
 
 func (a *app) clusterStatusCommand() *cobra.Command {
