@@ -25,7 +25,12 @@ func (b *legacy) together(calls []*call) {
 			all.all = all.all || c.needs.all
 			all.places = append(all.places, c.needs.places...)
 		}
-		err = b.freshen(ctx, all)
+		if err = b.freshen(ctx, all); errors.Is(err, ErrFenced) {
+			// Somebody else writes now. This backend goes on reading, as one
+			// that was never given a fence.
+			b.raised = false
+			calls, err = refuse(calls, err), nil
+		}
 	}
 	if err != nil {
 		for _, c := range calls {
@@ -57,6 +62,18 @@ func (b *legacy) together(calls []*call) {
 	}
 }
 
+// refuse answers those calls that want to write, and returns the others.
+func refuse(calls []*call, err error) (reads []*call) {
+	for _, c := range calls {
+		if c.req != nil {
+			c.done(lockcluster.Result{}, err)
+		} else {
+			reads = append(reads, c)
+		}
+	}
+	return reads
+}
+
 // settlePending writes the side records of records that were found without
 // one, so that what the others are told of them stays true.
 func (b *legacy) settlePending(ctx context.Context) error {
@@ -64,7 +81,12 @@ func (b *legacy) settlePending(ctx context.Context) error {
 		return err
 	}
 	for left := len(b.img.pending); left > 0; {
-		if err := b.decideAll(ctx, []*call{{fence: b.fence}}); err != nil {
+		err := b.decideAll(ctx, []*call{{fence: b.fence}})
+		if errors.Is(err, ErrFenced) {
+			b.raised = false // who writes now settles them
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		if n := len(b.img.pending); n < left {

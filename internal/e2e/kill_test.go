@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"math/rand/v2"
 	"os"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/lockcluster/lockcluster/internal/testutil"
 )
@@ -13,10 +16,17 @@ import (
 const loadClients = 64
 
 func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{}) // doors that do not answer are what these tests are about
 	code := m.Run()
 	RemoveBinary()
 	os.Exit(code)
 }
+
+// quiet keeps go-redis from writing beside the tests' own output.
+type quiet struct{}
+
+// Printf implements go-redis's logging interface.
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // times returns how often a fault shall strike: the environment variable, or
 // what a commit's run can afford.

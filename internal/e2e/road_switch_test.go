@@ -90,9 +90,6 @@ func (r *road) switchAtLast(t *testing.T, to string) (res lockcluster.SwitchResu
 			}
 			return res, tries
 		}
-		if r.Leader(t); r.sameTerm(t, before.Term) || tries == 5 {
-			t.Fatal(err)
-		}
 		testutil.WaitFor(t, 30*time.Second, func() error {
 			m, err := r.migration(t.Context())
 			if err == nil && (m.GateClosed || !m.Ready) {
@@ -100,6 +97,9 @@ func (r *road) switchAtLast(t *testing.T, to string) (res lockcluster.SwitchResu
 			}
 			return err
 		})
+		if r.sameTerm(t, before.Term) || tries == 5 {
+			t.Fatal(err)
+		}
 		if m := r.mustMigration(t); m.Active == to {
 			return res, tries
 		}
