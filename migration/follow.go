@@ -198,7 +198,7 @@ func (f *Follower) follow(ctx context.Context, changed <-chan struct{}) error {
 			rest = max(rest, wait)
 		}
 		if sleep(ctx, rest) != nil {
-			return nil
+			return nil //nolint:nilerr // it was to end
 		}
 		if err == nil && !f.isBehind() {
 			select {

@@ -27,7 +27,7 @@ const (
 	redisSlots    = 16384
 )
 
-// ErrRedis: the Redis cannot be read.
+// ErrRedis means that the Redis cannot be read.
 var ErrRedis = errors.New("the Redis cannot be read")
 
 // RedisContent is what a Redis held.
@@ -73,7 +73,7 @@ func (r *redisReader) checkSlots(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	ranges, err := c.ClusterSlots(ctx).Result()
+	ranges, err := c.ClusterSlots(ctx).Result() //nolint:staticcheck // CLUSTER SHARDS is there since Redis 7 only
 	if err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func TestLoadRefused(t *testing.T) {
 		{"unknown at the top", "locks:\n  retries: 3\nenhanced-lokcing:\n  enabled: true", []string{"f.yaml:3: enhanced-lokcing: unknown setting", `"enhanced-locking"`}},
 		{"unknown in a section", "enhanced-locking:\n  enabeld: true", []string{"f.yaml:2: enhanced-locking.enabeld", `"enhanced-locking.enabled"`}},
 		{"unknown section", "enhanced-locking:\n  migraton:\n    mode: shadow", []string{"f.yaml:2: enhanced-locking.migraton", `"enhanced-locking.migration"`}},
-		{"deep", "enhanced-locking:\n  migration:\n    trafic-percent: 3", []string{"f.yaml:3: ", `"enhanced-locking.migration.traffic-percentage"`}},
+		{"deep", "enhanced-locking:\n  migration:\n    traffik-percent: 3", []string{"f.yaml:3: ", `"enhanced-locking.migration.traffic-percentage"`}},
 		{"in the wrong section", "enhanced-locking:\n  traffic-percentage: 3", []string{"f.yaml:2: ", `"enhanced-locking.migration.traffic-percentage"`}},
 		{"below a setting", "locks:\n  timeout:\n    acquire: 3s", []string{"f.yaml:3: locks.timeout: want a time such as 30s, got a mapping"}},
 		{"value for a section", "enhanced-locking:\n  migration: shadow", []string{"f.yaml:2: enhanced-locking.migration: want keys", `"shadow"`}},

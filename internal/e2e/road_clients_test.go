@@ -336,21 +336,6 @@ func (a *atlantis) scan(ctx context.Context, match string) (keys []string, ok bo
 	}
 }
 
-// list is List: SCAN of all locks and GET of each.
-func (a *atlantis) list(ctx context.Context) (held map[string]string) {
-	keys, ok := a.scan(ctx, "pr*")
-	if !ok {
-		return nil
-	}
-	held = map[string]string{}
-	for _, key := range keys {
-		if value, there, ok := a.get(ctx, key); ok && there {
-			held[key] = holderOf(value)
-		}
-	}
-	return held
-}
-
 // status is UpdatePullWithResults: read, then write the whole.
 func (a *atlantis) status(ctx context.Context) {
 	a.made++

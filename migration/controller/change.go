@@ -70,7 +70,7 @@ func (t *term) run(ctx context.Context, c *change) error {
 	t.toEnhanced.drop()
 	if err := t.alignAfter(ctx, c); err != nil {
 		t.wg.Go(t.realignAfter)
-		return nil //nolint:nilerr // the change has happened; deciding waits until the systems are aligned
+		return nil // the change has happened; deciding waits until the systems are aligned
 	}
 	t.ready.Store(true)
 	step("open")

@@ -112,14 +112,6 @@ func (d *dirty) drop() {
 	d.whole = false
 }
 
-// has reports whether ref waits or is on its way.
-func (d *dirty) has(ref lockcluster.RecordRef) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, waits := d.refs[ref]
-	return waits || d.whole || d.busy[ref] || d.busy[lockcluster.RecordRef{}]
-}
-
 // size returns how many names wait or are on their way.
 func (d *dirty) size() int {
 	d.mu.Lock()

@@ -57,7 +57,7 @@ func (c *Controller) watch() {
 	for {
 		number, ended, changed := c.node.Leading()
 		if number != 0 {
-			c.serveTerm(number, ended)
+			c.serveTerm(ended, number)
 		}
 		select {
 		case <-changed:
@@ -69,7 +69,7 @@ func (c *Controller) watch() {
 }
 
 // serveTerm works until this node no longer leads.
-func (c *Controller) serveTerm(number uint64, ended context.Context) {
+func (c *Controller) serveTerm(ended context.Context, number uint64) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	defer context.AfterFunc(ended, cancel)()
@@ -330,7 +330,7 @@ func (t *term) settle(res *lockcluster.Result) {
 // warn logs a failed duty, unless the term is over.
 func (t *term) warn(msg string, err error) {
 	if t.ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-		t.c.log.Warn(msg, "err", err)
+		t.c.log.Warn(msg, "err", err) //nolint:sloglint // the callers give constants
 	}
 }
 
