@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -157,6 +158,10 @@ func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, 
 		cancel()
 		if err == nil || t.ctx.Err() != nil {
 			return err
+		}
+		if now := t.c.Migration(); errors.Is(err, errMoved) && now.Epoch > m.Epoch && now.GradualEpoch == m.GradualEpoch {
+			m = &now // a switch that waits for this request has closed the gate
+			continue
 		}
 		t.warn("a decision of the legacy system could not be copied yet", err)
 		if !t.c.sleep(t.ctx, dutyPause) {

@@ -42,6 +42,10 @@ func (t *term) work(d *dirty, into lockcluster.System) {
 			return
 		}
 		for t.ctx.Err() == nil && t.mirrors(into) {
+			if t.c.Migration().GateClosed {
+				t.c.sleep(t.ctx, retryPause) // the change that has closed it copies what is left
+				continue
+			}
 			refs, whole := d.take(mirrorRecordsMax)
 			if len(refs) == 0 && !whole {
 				break
@@ -72,6 +76,10 @@ func (t *term) bringUp(refs []lockcluster.RecordRef, whole bool, into lockcluste
 	defer cancel()
 	m := t.c.Migration()
 	switch {
+	case m.GateClosed:
+		// Requests that were in flight when the gate closed may still be decided:
+		// what is read now could be sent after the two systems were compared.
+		return errMoved
 	case m.Mode == lockcluster.ModeGradual && into == lockcluster.SystemLegacy:
 		if whole {
 			return t.alignGradual(ctx, &m)

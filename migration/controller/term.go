@@ -81,6 +81,7 @@ func (c *Controller) serveTerm(ended context.Context, number uint64) {
 	t.wg.Go(t.mirrorToEnhanced)
 	t.wg.Go(t.runShadow)
 	t.wg.Go(t.followLegacy)
+	t.wg.Go(t.keepOpen)
 	t.wg.Go(t.takeOver)
 	<-ctx.Done()
 	t.wg.Wait()
@@ -134,6 +135,48 @@ func (t *term) inherited() bool {
 		return false
 	}
 	t.c.shadow.clear(t.trialKept())
+	return true
+}
+
+// keepOpen opens a gate that nobody stands at: the entry that closes it may come
+// after its change was given up, or from a leader that is none any more.
+func (t *term) keepOpen() {
+	for {
+		m, moved := t.c.changedState()
+		if !m.GateClosed {
+			select {
+			case <-moved:
+				continue
+			case <-t.ctx.Done():
+				return
+			}
+		}
+		if t.openAbandoned() {
+			t.realignAfter()
+		}
+		if !t.c.sleep(t.ctx, retryPause) {
+			return
+		}
+	}
+}
+
+// openAbandoned waits for the change that is under way, if any, and opens the
+// gate if it is closed all the same. It reports whether it has tried.
+func (t *term) openAbandoned() bool {
+	done, err := t.alone(t.ctx)
+	if err != nil {
+		return false
+	}
+	defer done()
+	m := t.c.Migration()
+	if !m.GateClosed {
+		return false
+	}
+	t.ready.Store(false)
+	m.GateClosed, m.Reason = false, "a change of the migration state was given up"
+	if _, err := t.setMigration(t.ctx, m.Epoch, m); err != nil {
+		t.warnOnce("the gate cannot be opened yet", err)
+	}
 	return true
 }
 
