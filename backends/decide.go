@@ -163,6 +163,9 @@ func (b *legacy) decideAll(ctx context.Context, calls []*call) error {
 				return err
 			}
 			err = b.freshen(ctx, needs{})
+		case errors.Is(err, errChanged) && !b.shared:
+			// Nobody else may write to a locked file: it is another one by now.
+			err = &brokenError{unavailable(err), err}
 		case errors.Is(err, errChanged):
 			n := needs{}
 			for _, c := range r.changes {

@@ -289,7 +289,7 @@ func (b *legacy) raise(ctx context.Context, f Fence) error {
 
 // fenced makes an [ErrFenced]; have is the store's fence.
 func fenced(f Fence, have string) error {
-	return fmt.Errorf("%w: its fence is %s, the store's %s", ErrFenced, f, have)
+	return fmt.Errorf("%w: the fence is %s, %s%s", ErrFenced, f, fencedHave, have)
 }
 
 // noted notes what an error of the store means for what comes.

@@ -131,6 +131,12 @@ func (n *Node) tellMigration(f func(lockcluster.Migration)) {
 	f(m)
 }
 
+func (n *Node) tellRestored(f func()) {
+	if f != nil {
+		f()
+	}
+}
+
 // restored is called after a snapshot has replaced the state.
 func (n *Node) restored() {
 	nodes := map[string]lockcluster.RegisterNode{}

@@ -19,3 +19,6 @@ func (n *Node) Address(id string) string {
 	node, _ := n.lead.node(id)
 	return node.GRPCAddr
 }
+
+// Size returns how many nodes the cluster's configuration has.
+func (n *Node) Size() int { return len(n.servers()) }

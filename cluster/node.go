@@ -157,7 +157,7 @@ func (n *Node) buildParts(o options) {
 	n.machine = newMachine(fsm.New(fsm.Hooks{
 		Leases:     func(c []state.LeaseChange) { n.expiry.changed(c) },
 		Checkpoint: n.checks.note,
-		Restored:   func() { n.restored(); n.tellMigration(o.migration) },
+		Restored:   func() { n.restored(); n.tellMigration(o.migration); n.tellRestored(o.restored) },
 		Node:       n.lead.setNode,
 		Granted:    o.grants,
 		Changed:    o.changes,

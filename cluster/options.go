@@ -19,6 +19,7 @@ type options struct {
 
 	changes   func(index uint64, refs []lockcluster.RecordRef)
 	migration func(lockcluster.Migration)
+	restored  func()
 }
 
 // WithPeers sets how this node reaches the others beside raft. Without it the
@@ -57,6 +58,10 @@ func WithChanges(f func(index uint64, refs []lockcluster.RecordRef)) Option {
 func WithMigration(f func(lockcluster.Migration)) Option {
 	return func(o *options) { o.migration = f }
 }
+
+// WithRestored has f called whenever a snapshot has replaced the state of a node
+// that runs, after the function of [WithMigration]. It must not block.
+func WithRestored(f func()) Option { return func(o *options) { o.restored = f } }
 
 // WithHalt replaces what a node does when it must stop its process (it logs,
 // and exits with [ExitCode]). If f returns, as in tests, the node does nothing

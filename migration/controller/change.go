@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
@@ -23,6 +24,7 @@ type change struct {
 	authority lockcluster.System
 	// unverified leaves out what needs the legacy system.
 	unverified bool
+	reopened   bool // it was given up, and the state is what it was
 
 	carried   int // records that were still to be copied when the gate closed
 	gateSince time.Time
@@ -69,7 +71,7 @@ func (t *term) run(ctx context.Context, c *change) error {
 	defer t.openGate(c)
 	t.toEnhanced.drop()
 	if err := t.alignAfter(ctx, c); err != nil {
-		t.wg.Go(t.realignAfter)
+		t.spawn(t.realignAfter)
 		return nil // the change has happened; deciding waits until the systems are aligned
 	}
 	t.ready.Store(true)
@@ -237,11 +239,15 @@ var errDiffer = fmt.Errorf("%w: the two systems differ", ErrRefused)
 // verify compares what the two systems hold.
 func (t *term) verify(ctx context.Context, m *lockcluster.Migration) error {
 	mine, _ := t.c.node.StaleView()
+	var a []byte
+	var n int
+	var wg sync.WaitGroup
+	wg.Go(func() { a, n = state.ContentDigest(mine, m.Namespace) })
 	b, k, err := t.c.legacy.digest(ctx, m)
+	wg.Wait()
 	if err != nil {
 		return fmt.Errorf("read the legacy system back: %w", err)
 	}
-	a, n := state.ContentDigest(mine, m.Namespace)
 	if n != k || !bytes.Equal(a, b) {
 		return fmt.Errorf("%w after everything was copied (%d records in the enhanced, %d in the legacy system); "+
 			"look at \"lockcluster migration compare\"", errDiffer, n, k)
@@ -262,6 +268,7 @@ func (t *term) reopen(closed *lockcluster.Migration, c *change) error {
 	next := c.before
 	next.GateClosed, next.Reason = false, "a change of the migration state was given up"
 	m, err := t.setMigration(ctx, max(m.Epoch, closed.Epoch), next)
+	c.reopened = err == nil
 	if err == nil && m.Decides(m.Namespace) != lockcluster.SystemEnhanced {
 		if err = t.c.legacy.raise(ctx, &m, t.fence(&m)); errors.Is(err, migration.ErrFollowed) {
 			return nil // its Atlantis goes on deciding
@@ -269,7 +276,7 @@ func (t *term) reopen(closed *lockcluster.Migration, c *change) error {
 	}
 	if err != nil {
 		t.ready.Store(false)
-		t.wg.Go(t.reopenLater)
+		t.spawn(t.reopenLater)
 		return fmt.Errorf("open the gate again: %w (it is tried on)", err)
 	}
 	return nil

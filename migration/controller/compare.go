@@ -134,28 +134,18 @@ func (c *Controller) findAttached(ctx context.Context) *attachRequest {
 	if c.cfg.Attached != nil {
 		return &attachRequest{Kind: c.cfg.Attached.Kind, Host: c.attachedHost(), Namespace: c.cfg.Attached.Namespace}
 	}
-	var addrs []string
-	c.node.StaleRead(func(r state.Reader, _ uint64) {
-		state.Nodes(r, func(n lockcluster.RegisterNode) bool {
-			if n.NodeID != c.cfg.NodeID {
-				addrs = append(addrs, n.GRPCAddr)
-			}
-			return true
-		})
-	})
-	for _, addr := range addrs {
-		var a attachRequest
-		body, err := c.ask(ctx, addr, methodAttached, nil)
-		if err == nil && len(body) > 0 && json.Unmarshal(body, &a) == nil {
-			return &a
+	for id, addr := range c.nodes() {
+		if a := c.askAttached(ctx, id, addr); a != nil && a.Kind != "" {
+			return a
 		}
 	}
 	return nil
 }
 
 func (c *Controller) serveAttached() ([]byte, error) {
-	if c.cfg.Attached == nil {
-		return nil, nil
+	a := attachRequest{Settings: c.cfg.Settings}
+	if c.cfg.Attached != nil {
+		a.Kind, a.Host, a.Namespace = c.cfg.Attached.Kind, c.attachedHost(), c.cfg.Attached.Namespace
 	}
-	return json.Marshal(attachRequest{Kind: c.cfg.Attached.Kind, Host: c.attachedHost(), Namespace: c.cfg.Attached.Namespace})
+	return json.Marshal(a)
 }

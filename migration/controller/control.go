@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
-	"github.com/lockcluster/lockcluster/compat/bridge"
 	"github.com/lockcluster/lockcluster/fsm/state"
 	"github.com/lockcluster/lockcluster/migration"
 )
@@ -100,49 +98,6 @@ func (t *term) control(ctx context.Context, in controlRequest) (out controlReply
 	return out, fmt.Errorf("%w: an empty control request", lockcluster.ErrInvalid)
 }
 
-// attach begins an empty cluster in ModeLegacy, and with the settings that its
-// founder was given.
-func (t *term) attach(ctx context.Context, a *attachRequest) error {
-	m := t.c.Migration()
-	if a.Kind != "" && m.Mode == lockcluster.ModeEnhanced && m.Legacy == "" {
-		next := lockcluster.Migration{
-			Mode: lockcluster.ModeLegacy, Active: lockcluster.SystemLegacy, Legacy: a.Kind, LegacyHost: a.Host, Namespace: a.Namespace,
-			Reason: "a node was configured with a legacy system",
-		}
-		m, err := t.propose(ctx, lockcluster.SetMigration{ExpectedEpoch: m.Epoch, IfEmpty: true, Next: next})
-		if err != nil {
-			return err
-		}
-		t.c.log.Info("the legacy system was attached", "kind", a.Kind, "host", a.Host, "namespace", a.Namespace, "epoch", m.Epoch)
-		t.ready.Store(false)
-		if err := t.align(ctx, &m); err != nil {
-			t.warnOnce("this node cannot decide yet", err)
-			t.wg.Go(t.realignAfter)
-		} else {
-			t.ready.Store(true)
-		}
-	}
-	return t.found(ctx, a)
-}
-
-// found stores the settings that a new cluster starts with, once.
-func (t *term) found(ctx context.Context, a *attachRequest) error {
-	founded := ""
-	t.c.node.StaleRead(func(r state.Reader, _ uint64) { founded = state.GetSetting(r, settingFounded) })
-	if founded != "" || len(a.Settings) == 0 {
-		return nil
-	}
-	settings := maps.Clone(a.Settings)
-	m := t.c.Migration()
-	if m.Legacy != "" {
-		if err := t.follow(ctx, &m, settings, bridge.Site{Legacy: m.Legacy}, "the settings that the cluster was started with"); err != nil {
-			return err
-		}
-	}
-	settings[settingFounded] = "true"
-	return t.store(ctx, settings)
-}
-
 // switchTo is the cutover.
 func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (lockcluster.SwitchResult, error) {
 	m := t.c.Migration()
@@ -177,7 +132,7 @@ func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (loc
 	c := &change{before: m, next: m, authority: from, unverified: unverified}
 	c.next.Mode, c.next.Active, c.next.Percentage, c.next.Canary = lockcluster.ModeBlueGreen, to, 0, nil
 	c.next.Reason = req.Reason
-	if err = t.run(ctx, c); err != nil && from == lockcluster.SystemLegacy && !t.ready.Load() {
+	if err = t.run(ctx, c); err != nil && from == lockcluster.SystemLegacy && c.reopened && !t.ready.Load() {
 		_ = t.c.legacy.letGo(t.ctx, &m) // the switch's own error counts
 	}
 	t.c.history.note(c, err)
@@ -187,6 +142,7 @@ func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (loc
 	}
 	res.Epoch = c.after.Epoch
 	t.noteMode(ctx, &c.after)
+	t.noteTaken(ctx, &c.after)
 	if m.Mode == lockcluster.ModeShadow {
 		t.endTrial(ctx)
 	}

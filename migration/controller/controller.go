@@ -38,6 +38,8 @@ type Node interface {
 	Leading() (term uint64, ended context.Context, changed <-chan struct{})
 	// Address returns the gRPC address of a node, empty when not known.
 	Address(id string) string
+	// Size returns how many nodes the cluster has.
+	Size() int
 }
 
 // Calls reaches the controllers of other nodes.
@@ -110,7 +112,8 @@ type Controller struct {
 
 	shadow  *shadowLog
 	history changeHistory
-	changed *dirty // what the log has changed: the legacy mirror's work
+	founded atomic.Bool // see found.go; it never becomes false again
+	changed *dirty      // what the log has changed: the legacy mirror's work
 	samples samples
 
 	ctx    context.Context // ends when the controller closes
@@ -195,6 +198,14 @@ func (c *Controller) NoteChanges(_ uint64, refs []lockcluster.RecordRef) {
 	c.changed.add(mine...)
 }
 
+// NoteRestored is the node's hook: a snapshot has replaced the state. If that was
+// a restore, what this leader knew of the mirror is void.
+func (c *Controller) NoteRestored() {
+	if t := c.currentTerm(); t != nil {
+		t.takeOverAgain()
+	}
+}
+
 // Migration returns the migration state as of the newest entry this node has
 // applied.
 func (c *Controller) Migration() lockcluster.Migration { return *c.state.Load() }
@@ -218,6 +229,11 @@ func (c *Controller) StaleView() (view *state.View, age time.Duration) { return 
 // cannot be reached. Errors are those of a node of package cluster.
 func (c *Controller) Do(ctx context.Context, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
 	ns := namespaceOf(req)
+	if ns != "" && !c.isFounded() {
+		if err := c.awaitFounded(ctx); err != nil {
+			return lockcluster.Result{}, err
+		}
+	}
 	if m := c.state.Load(); m.Mode == lockcluster.ModeEnhanced || ns == "" {
 		start := time.Now()
 		res, err := c.node.Do(ctx, id, req)

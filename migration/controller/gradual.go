@@ -137,8 +137,7 @@ func (t *term) settleKeys(m *lockcluster.Migration, req lockcluster.Request) err
 func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, cause error) error {
 	if cause != nil {
 		// It may have been done: everything is compared before the next decision.
-		t.ready.Store(false)
-		t.wg.Go(func() { t.realign() })
+		t.takeOverAgain()
 		return cause
 	}
 	if len(refs) == 0 {
@@ -167,25 +166,6 @@ func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, 
 		if !t.c.sleep(t.ctx, dutyPause) {
 			return errNotReady
 		}
-	}
-}
-
-// realign compares both systems after a decision of unknown outcome.
-func (t *term) realign() {
-	for t.ctx.Err() == nil {
-		unlock := t.stripes.lock(all)
-		m := t.c.Migration()
-		err := t.c.legacy.raise(t.ctx, &m, t.fence(&m))
-		if err == nil && m.Mode == lockcluster.ModeGradual {
-			err = t.alignGradual(t.ctx, &m)
-		}
-		unlock()
-		if err == nil {
-			t.ready.Store(true)
-			return
-		}
-		t.warn("the two systems cannot be compared yet", err)
-		t.c.sleep(t.ctx, dutyPause)
 	}
 }
 

@@ -47,6 +47,11 @@ func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcl
 	if err := t.showDifferences(ctx, c, &req, &res); err != nil || req.DryRun {
 		return res, err
 	}
+	if m.Mode == lockcluster.ModeEnhanced && mode != lockcluster.ModeEnhanced {
+		if err := t.adoptFence(ctx, &c.before); err != nil {
+			return res, err
+		}
+	}
 	if m.Mode == lockcluster.ModeEnhanced && c.authority == lockcluster.SystemLegacy && mode != lockcluster.ModeLegacy {
 		// The records of a system that decides are never overwritten: the legacy
 		// system decides first, and then the other becomes its mirror.
@@ -74,6 +79,9 @@ func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcl
 	}
 	res.Epoch = c.after.Epoch
 	t.noteMode(ctx, &c.after)
+	if mode == lockcluster.ModeEnhanced {
+		t.noteTaken(ctx, &c.after)
+	}
 	if m.Mode == lockcluster.ModeShadow && mode != lockcluster.ModeShadow {
 		t.endTrial(ctx)
 	}

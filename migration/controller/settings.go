@@ -25,9 +25,7 @@ const (
 
 // Settings that are not for people begin with internalPrefix.
 const (
-	settingTrial = internalPrefix + "shadow" // see [trial]
-	// settingFounded says that the founder's settings have been taken over.
-	settingFounded = internalPrefix + "founded"
+	settingTrial   = internalPrefix + "shadow" // see [trial]
 	internalPrefix = "internal."
 )
 

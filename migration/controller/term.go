@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/backends"
 	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/migration"
 )
 
 const (
@@ -27,6 +29,7 @@ type term struct {
 	ctx    context.Context        //nolint:containedctx // the life of the leadership
 	ready  atomic.Bool            // the legacy system is fenced and compared: this node may decide
 	why    atomic.Pointer[string] // why not, if it is not ready
+	again  atomic.Bool            // takeOverAgain is at work
 	noting atomic.Bool            // ModeLegacy: note what changes, for the switch that begins
 
 	gate       gate
@@ -35,6 +38,8 @@ type term struct {
 	queue      *shadowQueue
 	changing   chan struct{} // holds one token while the migration state is changed
 	wg         sync.WaitGroup
+	spawnMu    sync.Mutex // guards ended
+	ended      bool       // no more goroutines
 }
 
 func (c *Controller) currentTerm() *term {
@@ -53,6 +58,9 @@ func (c *Controller) setTerm(t *term) {
 func (c *Controller) watch() {
 	if c.cfg.Attached != nil || len(c.cfg.Settings) > 0 {
 		c.wg.Go(c.attach)
+	}
+	if c.cfg.Attached != nil {
+		c.wg.Go(c.hold)
 	}
 	for {
 		number, ended, changed := c.node.Leading()
@@ -77,14 +85,26 @@ func (c *Controller) serveTerm(ended context.Context, number uint64) {
 	c.changed.drop()
 	c.setTerm(t)
 	defer c.setTerm(nil)
-	t.wg.Go(t.mirrorToLegacy)
-	t.wg.Go(t.mirrorToEnhanced)
-	t.wg.Go(t.runShadow)
-	t.wg.Go(t.followLegacy)
-	t.wg.Go(t.keepOpen)
-	t.wg.Go(t.takeOver)
+	t.spawn(t.mirrorToLegacy)
+	t.spawn(t.mirrorToEnhanced)
+	t.spawn(t.runShadow)
+	t.spawn(t.followLegacy)
+	t.spawn(t.keepOpen)
+	t.spawn(t.takeOver)
 	<-ctx.Done()
+	t.spawnMu.Lock()
+	t.ended = true
+	t.spawnMu.Unlock()
 	t.wg.Wait()
+}
+
+// spawn runs f as a part of the term, unless that is over.
+func (t *term) spawn(f func()) {
+	t.spawnMu.Lock()
+	defer t.spawnMu.Unlock()
+	if !t.ended {
+		t.wg.Go(f)
+	}
 }
 
 // alone lets one change of the migration state at a time go on; done must
@@ -114,6 +134,21 @@ func (t *term) takeOver() {
 	t.realignAfter()
 }
 
+// takeOverAgain makes this leader begin anew, when it cannot know any more how
+// the legacy system or the mirror stands. Until then it decides nothing.
+func (t *term) takeOverAgain() {
+	t.ready.Store(false)
+	if !t.again.CompareAndSwap(false, true) {
+		return
+	}
+	t.spawn(func() {
+		defer t.again.Store(false)
+		t.c.changed.drop()
+		t.toEnhanced.drop()
+		t.takeOver()
+	})
+}
+
 // inherited makes the migration state this leader's.
 func (t *term) inherited() bool {
 	done, err := t.alone(t.ctx)
@@ -123,7 +158,10 @@ func (t *term) inherited() bool {
 	defer done()
 	m := t.c.Migration()
 	if m.Mode == lockcluster.ModeEnhanced && !m.GateClosed {
-		return true
+		return t.foundCluster()
+	}
+	if !t.c.isFounded() && t.markFounded(t.ctx) != nil {
+		return false
 	}
 	next := m
 	next.GateClosed, next.Reason = false, "a new leader has taken over"
@@ -240,6 +278,11 @@ func (t *term) align(ctx context.Context, m *lockcluster.Migration) error {
 		}
 		return nil
 	}
+	if t.c.setting(settingTaken) != "" {
+		if err := t.c.legacy.take(ctx, m); err != nil {
+			return err
+		}
+	}
 	if err := t.c.legacy.raise(ctx, m, t.fence(m)); err != nil {
 		return fmt.Errorf("fence the legacy system: %w", err)
 	}
@@ -255,7 +298,70 @@ func (t *term) align(ctx context.Context, m *lockcluster.Migration) error {
 }
 
 func (t *term) fence(m *lockcluster.Migration) backends.Fence {
-	return backends.Fence{Term: t.number, Epoch: m.Epoch}
+	base, _ := strconv.ParseUint(t.c.setting(settingFenceBase), 10, 64) // our own writing
+	return backends.Fence{Term: base + t.number, Epoch: m.Epoch}
+}
+
+// settingFenceBase is added to the terms of this cluster in fences: what another
+// cluster has left in the store that was attached.
+const settingFenceBase = internalPrefix + "fence-base"
+
+// alignAttached is align for a store that was just attached: another cluster,
+// which has had it before, may have left higher fences there. From now on it is
+// that one that is refused.
+func (t *term) alignAttached(ctx context.Context, m *lockcluster.Migration) error {
+	if err := t.adoptFence(ctx, m); err != nil {
+		return err
+	}
+	return t.align(ctx, m)
+}
+
+// adoptFence raises this cluster's fences above what a store has that is about
+// to be attached.
+func (t *term) adoptFence(ctx context.Context, m *lockcluster.Migration) error {
+	err := t.c.legacy.raise(ctx, m, t.fence(m))
+	have, ok := backends.FenceOf(err)
+	if !ok || errors.Is(err, migration.ErrFollowed) {
+		return nil //nolint:nilerr // what else is wrong shows when it is used
+	}
+	t.c.log.Warn("the legacy system was another cluster's, which is refused from now on", "fence", have.String())
+	return t.store(ctx, map[string]string{settingFenceBase: strconv.FormatUint(have.Term, 10)})
+}
+
+// settingTaken says that the legacy system's file was taken from its Atlantis at
+// a cutover, so that no node lets an Atlantis have it again.
+const settingTaken = internalPrefix + "legacy-taken"
+
+// noteTaken keeps whether the file is the cluster's.
+func (t *term) noteTaken(ctx context.Context, m *lockcluster.Migration) {
+	want := ""
+	if m.LegacyHost != "" {
+		want = "true"
+	}
+	if t.c.setting(settingTaken) == want {
+		return
+	}
+	if err := t.store(ctx, map[string]string{settingTaken: want}); err != nil {
+		t.warn("that the file was taken is not noted", err)
+	}
+}
+
+// hold keeps the file of this node open while it is the cluster's, so that no
+// Atlantis can start on it, whoever leads.
+func (c *Controller) hold() {
+	for c.sleep(c.ctx, time.Second) {
+		m := c.Migration()
+		if m.LegacyHost != c.cfg.NodeID || m.Mode == lockcluster.ModeEnhanced {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, legacyTimeout)
+		if c.setting(settingTaken) != "" {
+			_ = c.legacy.take(ctx, &m) // what stands in the way shows when it is used
+		} else {
+			_, _ = c.legacy.local(ctx)
+		}
+		cancel()
+	}
 }
 
 // setMigration replaces the migration state if its epoch is still expected, and
@@ -343,6 +449,10 @@ func (t *term) askLegacy(m *lockcluster.Migration, req lockcluster.Request) (loc
 	defer cancel()
 	start := time.Now()
 	res, err := t.c.legacy.do(ctx, m, t.fence(m), req)
+	if err != nil && !errors.Is(err, backends.ErrFenced) && !t.c.legacy.here(m) {
+		// The call may still be on its way: under the next epoch it is refused.
+		t.takeOverAgain()
+	}
 	if _, mirror := req.(lockcluster.Mirror); !mirror && err == nil {
 		if r, ok := req.(lockcluster.Routed); ok {
 			req = r.Request

@@ -149,7 +149,7 @@ func (r *runner) start(password string) (err error) {
 		InitialCluster: initial, Join: splitList(s.Join), LogStore: s.LogStore,
 		Logger: r.logger, Registerer: r.registry, Version: buildinfo.Get().Version,
 	}, cluster.WithPeers(r.peers), cluster.WithHalt(halt(r.logger)), cluster.WithGrants(settle(intents)),
-		cluster.WithChanges(r.road.controller.NoteChanges), cluster.WithMigration(r.road.controller.NoteMigration))
+		cluster.WithChanges(r.road.controller.NoteChanges), cluster.WithMigration(r.road.controller.NoteMigration), cluster.WithRestored(r.road.controller.NoteRestored))
 	if err != nil {
 		return err
 	}
