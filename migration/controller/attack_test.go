@@ -141,4 +141,3 @@ func TestGateThatClosesTooLateIsOpened(t *testing.T) {
 	time.Sleep(400 * time.Millisecond)
 	s.want("n2", acquire("acme/app", 7), lockcluster.StatusGranted)
 }
-

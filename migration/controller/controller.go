@@ -244,10 +244,11 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 	}
 	start := time.Now()
 	why := errors.New("the gate is closed: a switch is under way")
+	p := pin{req: req}
 	for {
 		m, moved := c.changedState()
 		if !m.GateClosed || ns != m.Namespace {
-			res, err := c.try(ctx, m, id, req)
+			res, err := c.tryPinned(ctx, m, id, &p)
 			switch {
 			case err == nil && res.Status != lockcluster.StatusNotActive:
 				return res, nil
@@ -298,7 +299,8 @@ func (c *Controller) try(ctx context.Context, m *lockcluster.Migration, id lockc
 
 // retryable tells the errors after which another try may succeed. A legacy
 // system judges a repeated request anew; the rules make that harmless: who
-// holds a lock is told that it holds it, who has released it that it is free.
+// holds a lock is told that it holds it, and what removes a record names the
+// one that it means ([pin]).
 func retryable(err error) bool {
 	return errors.Is(err, errNotReady) || errors.Is(err, backends.ErrFenced) || errors.Is(err, backends.ErrUnavailable) ||
 		errors.Is(err, lockcluster.ErrNoLeader) || errors.Is(err, lockcluster.ErrOutcomeUnknown)

@@ -125,8 +125,7 @@ func (t *term) inherited() bool {
 	if m.Mode == lockcluster.ModeEnhanced && !m.GateClosed {
 		return true
 	}
-	next := m
-	next.GateClosed, next.Reason = false, "a new leader has taken over"
+	next := reopened(m, "a new leader has taken over")
 	if m.GateClosed {
 		next.Reason = "a new leader has taken over; the switch that was under way did not happen"
 	}
@@ -173,8 +172,7 @@ func (t *term) openAbandoned() bool {
 		return false
 	}
 	t.ready.Store(false)
-	m.GateClosed, m.Reason = false, "a change of the migration state was given up"
-	if _, err := t.setMigration(t.ctx, m.Epoch, m); err != nil {
+	if _, err := t.setMigration(t.ctx, m.Epoch, reopened(m, "a change of the migration state was given up")); err != nil {
 		t.warnOnce("the gate cannot be opened yet", err)
 	}
 	return true
