@@ -265,8 +265,7 @@ func (t *term) reopen(closed *lockcluster.Migration, c *change) error {
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, t.c.cfg.RequestTimeout)
 	defer cancel()
-	next := c.before
-	next.GateClosed, next.Reason = false, "a change of the migration state was given up"
+	next := reopened(c.before, "a change of the migration state was given up")
 	m, err := t.setMigration(ctx, max(m.Epoch, closed.Epoch), next)
 	c.reopened = err == nil
 	if err == nil && m.Decides(m.Namespace) != lockcluster.SystemEnhanced {
@@ -280,6 +279,15 @@ func (t *term) reopen(closed *lockcluster.Migration, c *change) error {
 		return fmt.Errorf("open the gate again: %w (it is tried on)", err)
 	}
 	return nil
+}
+
+// reopened is m with its gate open. What was to be attached is not.
+func reopened(m lockcluster.Migration, reason string) lockcluster.Migration {
+	m.GateClosed, m.Reason = false, reason
+	if m.Mode == lockcluster.ModeEnhanced {
+		m.Legacy, m.LegacyHost = "", ""
+	}
+	return m
 }
 
 // reopenLater opens the gate again as soon as that can be done.

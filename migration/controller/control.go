@@ -105,7 +105,7 @@ func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (loc
 	if err != nil {
 		return lockcluster.SwitchResult{}, err
 	}
-	if m.Legacy == "" {
+	if m.Legacy == "" || m.Mode == lockcluster.ModeEnhanced {
 		return lockcluster.SwitchResult{}, fmt.Errorf("%w: no legacy system is attached, there is nothing to switch; "+
 			"start a node with --legacy-boltdb or --legacy-redis, then \"lockcluster cluster mode\"", ErrRefused)
 	}

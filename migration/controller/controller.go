@@ -333,7 +333,8 @@ func (c *Controller) try(ctx context.Context, m *lockcluster.Migration, id lockc
 
 // retryable tells the errors after which another try may succeed. A legacy
 // system judges a repeated request anew; the rules make that harmless: who
-// holds a lock is told that it holds it, who has released it that it is free.
+// holds a lock is told that it holds it, and what removes a record names the
+// one that it means ([pin]).
 func retryable(err error) bool {
 	return errors.Is(err, errNotReady) || errors.Is(err, backends.ErrFenced) || errors.Is(err, backends.ErrUnavailable) ||
 		errors.Is(err, lockcluster.ErrNoLeader) || errors.Is(err, lockcluster.ErrOutcomeUnknown)

@@ -43,6 +43,8 @@ func (l *legacy) local(ctx context.Context) (backends.Backend, error) {
 		return nil, lockcluster.ErrClosed
 	case l.c.cfg.Attached == nil:
 		return nil, fmt.Errorf("%w: this node has no legacy system: start it with --legacy-boltdb or --legacy-redis", backends.ErrUnavailable)
+	case l.another() != nil:
+		return nil, l.another()
 	case l.backend != nil && (!l.suspect || l.backend.Check(ctx) == nil):
 		l.suspect = false
 		return l.backend, nil
@@ -63,6 +65,17 @@ func (l *legacy) local(ctx context.Context) (backends.Backend, error) {
 	}
 	l.backend, l.suspect, l.failed = b, false, nil
 	return b, nil
+}
+
+// another returns an error if this node was started with another legacy system
+// than the attached one, whose locks it would not know.
+func (l *legacy) another() error {
+	m, own := l.c.state.Load(), l.c.cfg.Attached
+	if m.Legacy == "" || m.Legacy == own.Kind && m.Namespace == own.Namespace {
+		return nil
+	}
+	return fmt.Errorf("%w: this node was started with another legacy system (%s, namespace %s) than the one that is attached (%s, namespace %s)",
+		backends.ErrUnavailable, own.Kind, own.Namespace, m.Legacy, m.Namespace)
 }
 
 func unopened(err error) error { return fmt.Errorf("%w: %w", backends.ErrUnavailable, err) }

@@ -163,8 +163,7 @@ func (t *term) inherited() bool {
 	if !t.c.isFounded() && t.markFounded(t.ctx) != nil {
 		return false
 	}
-	next := m
-	next.GateClosed, next.Reason = false, "a new leader has taken over"
+	next := reopened(m, "a new leader has taken over")
 	if m.GateClosed {
 		next.Reason = "a new leader has taken over; the switch that was under way did not happen"
 	}
@@ -211,8 +210,7 @@ func (t *term) openAbandoned() bool {
 		return false
 	}
 	t.ready.Store(false)
-	m.GateClosed, m.Reason = false, "a change of the migration state was given up"
-	if _, err := t.setMigration(t.ctx, m.Epoch, m); err != nil {
+	if _, err := t.setMigration(t.ctx, m.Epoch, reopened(m, "a change of the migration state was given up")); err != nil {
 		t.warnOnce("the gate cannot be opened yet", err)
 	}
 	return true
