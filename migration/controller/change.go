@@ -127,6 +127,9 @@ func (t *term) closeGate(ctx context.Context, c *change) (lockcluster.Migration,
 
 // prepare makes both systems equal, with the gate closed.
 func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migration) error {
+	if c.unverified && closed.Mode == lockcluster.ModeShadow {
+		t.await(ctx, t.queue.idle()) // what was acknowledged and not shadowed yet
+	}
 	if c.unverified || c.next.Mode == lockcluster.ModeLegacy && c.authority == lockcluster.SystemLegacy && closed.Mode != lockcluster.ModeGradual {
 		return nil // the enhanced system is left alone
 	}
