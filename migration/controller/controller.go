@@ -267,10 +267,7 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 			var res lockcluster.Result
 			var err error
 			if p.req == nil {
-				var done *lockcluster.Result
-				if p, done, err = c.pin(ctx, m, req); err == nil && done != nil {
-					return *done, nil
-				}
+				p, err = c.pin(ctx, m, req)
 			}
 			if err == nil {
 				tries++

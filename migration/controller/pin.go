@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"math"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/fsm/state"
@@ -18,42 +19,48 @@ type pinned struct {
 	by   bool                     // it was pinned here
 }
 
-// pin reads what req is about, if it has to be pinned. There being nothing is
-// an answer already.
-func (c *Controller) pin(ctx context.Context, m *lockcluster.Migration, req lockcluster.Request) (p pinned, done *lockcluster.Result, err error) {
+// nobody is a token that no lock has.
+var nobody = lockcluster.Token{Epoch: math.MaxUint64, Counter: math.MaxUint64}
+
+// pin reads what req is about, if it has to be pinned.
+func (c *Controller) pin(ctx context.Context, m *lockcluster.Migration, req lockcluster.Request) (p pinned, err error) {
 	p.req = req
 	decides := m.Decides(namespaceOf(req))
 	if decides == lockcluster.SystemEnhanced {
-		return p, nil, nil // it remembers its answers
+		return p, nil // it remembers its answers
 	}
 	legacys := func(h lockcluster.Home) bool { return decides != 0 || m.HomeOf(h) == lockcluster.SystemLegacy }
 	switch r := req.(type) {
 	case lockcluster.Release:
 		if !r.Guard.Token.IsZero() || r.Guard.Revision != 0 {
-			return p, nil, nil
+			return p, nil
 		}
-		err = c.Read(ctx, func(rd state.Reader, _ uint64) { p.lock = state.FindLock(rd, r.Namespace, r.Text) })
-		if err != nil || p.lock == nil {
-			return p, &lockcluster.Result{Status: lockcluster.StatusNotFound}, err
+		if err = c.Read(ctx, func(rd state.Reader, _ uint64) { p.lock = state.FindLock(rd, r.Namespace, r.Text) }); err != nil {
+			return p, err
 		}
-		if p.by = !p.lock.Token.IsZero() && legacys(p.lock.Home); p.by {
-			r.Guard.Token = p.lock.Token
+		r.Guard.Token, p.by = nobody, p.lock == nil && decides != 0
+		if p.lock != nil {
+			r.Guard.Token, p.by = p.lock.Token, !p.lock.Token.IsZero() && legacys(p.lock.Home)
 		}
-		p.req = r
+		if p.by {
+			p.req = r
+		}
 	case lockcluster.UnlockCommand:
 		if !r.Token.IsZero() || r.Revision != 0 {
-			return p, nil, nil
+			return p, nil
 		}
-		err = c.Read(ctx, func(rd state.Reader, _ uint64) { p.cmd = state.GetCommandLock(rd, r.Namespace, r.Name) })
-		if err != nil || p.cmd == nil {
-			return p, &lockcluster.Result{Status: lockcluster.StatusNotFound}, err
+		if err = c.Read(ctx, func(rd state.Reader, _ uint64) { p.cmd = state.GetCommandLock(rd, r.Namespace, r.Name) }); err != nil {
+			return p, err
 		}
-		if p.by = !p.cmd.Token.IsZero() && legacys(p.cmd.Home); p.by {
-			r.Token = p.cmd.Token
+		r.Token, p.by = nobody, p.cmd == nil && decides != 0
+		if p.cmd != nil {
+			r.Token, p.by = p.cmd.Token, !p.cmd.Token.IsZero() && legacys(p.cmd.Home)
 		}
-		p.req = r
+		if p.by {
+			p.req = r
+		}
 	}
-	return p, nil, nil
+	return p, nil
 }
 
 // answer is what the client is told. again means that the lock was another one
@@ -65,7 +72,10 @@ func (p *pinned) answer(res lockcluster.Result, tries int) (answer lockcluster.R
 	if p.lock != nil && res.Lock != nil && res.Lock.Token == p.lock.Token || p.cmd != nil && res.CommandLock != nil && res.CommandLock.Token == p.cmd.Token {
 		return res, false // another guard of the client's does not hold
 	}
-	if tries == 1 {
+	switch {
+	case p.lock == nil && p.cmd == nil: // when it was looked for there was none
+		return lockcluster.Result{Status: lockcluster.StatusNotFound, Index: res.Index}, false
+	case tries == 1:
 		return res, true
 	}
 	// An earlier try, whose answer was lost, has done it, or somebody else has:
