@@ -50,6 +50,10 @@ type Report struct {
 	Unknown   int // requests whose outcome the client does not know
 	Happened  int // of those, the ones that were found to have happened
 	Unchecked int // answers without a log index
+	// Without a log only: answers that seemed wrong by what was thought to have
+	// happened unseen. Tried are those that all else that can have happened
+	// explains, Undecided those with too many possibilities to look at.
+	Tried, Undecided int
 	// Violations in the order found.
 	Violations []Violation
 }
@@ -65,8 +69,8 @@ func (r *Report) Err() error {
 
 // String is a line for a person.
 func (r *Report) String() string {
-	return fmt.Sprintf("%d requests and %d reads checked, %d of %d unknown outcomes happened, %d without index, %d violations",
-		r.Requests, r.Reads, r.Happened, r.Unknown, r.Unchecked, len(r.Violations))
+	return fmt.Sprintf("%d requests and %d reads checked, %d of %d unknown outcomes happened, %d without index, %d explained by a trial, %d undecided, %d violations",
+		r.Requests, r.Reads, r.Happened, r.Unknown, r.Unchecked, r.Tried, r.Undecided, len(r.Violations))
 }
 
 // Check judges a history. An error means that it could not be judged.
@@ -83,6 +87,20 @@ func (r *Report) String() string {
 // moment, whether a transaction's conditions held, and a wrong "host conflict"
 // or "conflict".
 func Check(ops []Op, o Options) (*Report, error) {
+	c := newChecker(ops, o)
+	if o.Log != nil {
+		if err := c.replay(); err != nil {
+			return nil, err
+		}
+	} else {
+		c.witness()
+	}
+	c.tokens()
+	c.realTime()
+	return c.report, nil
+}
+
+func newChecker(ops []Op, o Options) *checker {
 	if o.ViolationsMax == 0 {
 		o.ViolationsMax = 10
 	}
@@ -94,16 +112,7 @@ func Check(ops []Op, o Options) (*Report, error) {
 	c.model.changed = c.touch
 	c.model.Validate = o.Validate
 	c.sortIn(ops)
-	if o.Log != nil {
-		if err := c.replay(); err != nil {
-			return nil, err
-		}
-	} else {
-		c.witness()
-	}
-	c.tokens()
-	c.realTime()
-	return c.report, nil
+	return c
 }
 
 // touch is a change of a record.
@@ -161,6 +170,10 @@ type checker struct {
 	left   []*possible
 	hidden int
 	origin map[*Op]*Op
+	// The last token before the entry that is looked at, and what is needed to
+	// try records (trial.go, evidence.go).
+	before lockcluster.Token
+	evidence
 	// Records of which it was only told that they are there: by revision.
 	guessed map[record]uint64
 	// What answered requests did: where tokens were granted and documents stored.
