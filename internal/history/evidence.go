@@ -74,6 +74,7 @@ func (c *checker) trialOf(r record) *trial {
 		}
 		t.batches = append(t.batches, []*Op{op})
 	}
+	t.budget = trialMax + 50*len(all)
 	t.sent = make([]time.Duration, len(t.batches))
 	last := time.Duration(math.MaxInt64)
 	for i := len(t.batches) - 1; i >= 0; i-- {

@@ -14,8 +14,9 @@ import (
 // happened to it is followed, from its first answer on. Only if nothing fits
 // is an answer wrong.
 
-// trialMax bounds a trial, in states looked at for one entry.
-const trialMax = 30_000
+// trialMax bounds a trial, in states looked at, beside what a long history needs
+// at least.
+const trialMax = 5_000
 
 // verdict is the outcome of a trial.
 type verdict uint8
@@ -51,6 +52,7 @@ type trial struct {
 	open   []guess // what may be so after the batches that were looked at
 	next   int     // the next batch
 	from   uint64  // what is unseen now has this index or a later one
+	budget int     // states that may still be looked at
 	failed bool
 	lost   bool // there were too many possibilities
 }
@@ -130,7 +132,7 @@ func (t *trial) batch(ops []*Op, sent time.Duration) {
 	}
 	t.open = nil
 	for i := 0; i < len(queue); i++ { // the fewest steps first
-		if i > trialMax {
+		if t.budget--; t.budget < 0 {
 			t.lost, t.open = true, nil
 			return
 		}
