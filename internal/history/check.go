@@ -81,7 +81,9 @@ func (r *Report) String() string {
 //
 // Without a log, the answers themselves are the log. What nobody saw is
 // allowed for: tokens may skip, leases may run out, and each unknown request
-// may have happened at any one point after it was sent. Not found then: a
+// may have happened at any one point after it was sent. An answer is wrong only
+// if nothing that can have happened to its record explains it; with too many
+// possibilities it is undecided ([Report.Undecided]). Not found then: a
 // request that was answered and left no trace that anybody looked at, whether
 // a transaction or a release by pull was applied to all of its records at one
 // moment, whether a transaction's conditions held, and a wrong "host conflict"

@@ -22,6 +22,7 @@ func TestRightHistoriesPass(t *testing.T) {
 	requests, reads := 0, 0
 	for round := range 200 {
 		s := newSim(rnd, round%2 == 0, []int{0, 10, 30}[round%3])
+		s.hosts = round%5 == 0
 		s.run(t, 400)
 		for _, o := range []history.Options{{Log: s.log, Validate: state.Validate}, {}, {Log: s.log, Essential: true}, {Essential: true}} {
 			report := mustCheck(t, s.history(), o)

@@ -154,16 +154,18 @@ func (t *trial) batch(ops []*Op, sent time.Duration) {
 }
 
 // text is the same for nodes from which the same can follow, but for what was
-// used.
+// used. Values that are not told still count: imports and command locks compare
+// them. (%#v, since an owner's String leaves out the host.)
 func (t *trial) text(rest []*Op, g guess) string {
+	valued := compared{visible: true}
 	b := fmt.Appendf(nil, "%t %t %d %s", g.anyRevision, g.anyToken, g.since, g.token)
 	switch {
 	case g.lock != nil:
-		b = fmt.Appendf(b, " %+v", *t.c.lock(g.lock))
+		b = fmt.Appendf(b, " %#v", *t.c.lock(g.lock))
 	case g.command != nil:
-		b = fmt.Appendf(b, " %+v", *t.c.commandLock(g.command))
+		b = fmt.Appendf(b, " %#v", *valued.commandLock(g.command))
 	case g.document != nil:
-		b = fmt.Appendf(b, " %+v", *t.c.document(g.document))
+		b = fmt.Appendf(b, " %#v", *valued.document(g.document))
 	}
 	for _, op := range rest {
 		b = fmt.Appendf(b, " %p", op)

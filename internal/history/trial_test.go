@@ -17,6 +17,7 @@ func TestRightHistoriesAreNeverConvicted(t *testing.T) {
 	rnd := testutil.Rand(t)
 	for round := range 120 {
 		s := newSim(rnd, round%2 == 0, []int{10, 30, 60}[round%3])
+		s.hosts = round%5 < 2
 		s.run(t, 400)
 		for _, essential := range []bool{false, true} {
 			wrong, undecided := history.TryAll(s.history(), history.Options{Essential: essential})
