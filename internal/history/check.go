@@ -172,9 +172,10 @@ type checker struct {
 	left   []*possible
 	hidden int
 	origin map[*Op]*Op
-	// The last token before the entry that is looked at, and what is needed to
-	// try records (trial.go, evidence.go).
+	// The last token before the entry that is looked at, the entry's requests by
+	// record, and what is needed to try records (trial.go, evidence.go).
 	before lockcluster.Token
+	here   map[record][]*Op
 	evidence
 	// Records of which it was only told that they are there: by revision.
 	guessed map[record]uint64

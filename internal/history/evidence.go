@@ -205,7 +205,7 @@ func (c *checker) mayAppeal(ops []*Op) bool {
 
 // boundSurely reports whether a granted lock is of a repository that was
 // certainly bound to another host: nobody can have released a lock from there
-// unseen, nor taken one from the granted lock's host.
+// unseen or in the same entry, nor taken one from the granted lock's host.
 func (c *checker) boundSurely(op *Op) bool {
 	l := granted(&op.Result)
 	if l == nil || l.Owner.Host == "" {
@@ -223,9 +223,10 @@ func (c *checker) boundSurely(op *Op) bool {
 	}
 	bound := false
 	for _, other := range c.model.ListRepo(l.Key.Namespace, l.Key.Repo) {
-		switch last := c.touched[lockRecord(&other)]; {
-		case other.Owner.Host == l.Owner.Host || last.index >= c.at:
+		switch {
+		case other.Owner.Host == l.Owner.Host:
 			return false
+		case len(c.here[lockRecord(&other)]) > 0: // in an order that is not known
 		case other.Owner.Host != "" && other.TTL == 0:
 			bound = true
 		}

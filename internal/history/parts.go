@@ -28,6 +28,7 @@ func (c *checker) entry(ops []*Op) {
 		}
 		parts[r] = append(parts[r], op)
 	}
+	c.here = parts
 	for _, r := range order {
 		c.model.token = c.before // tokens rise for each record; tokens() looks at them all
 		c.part(parts[r])
