@@ -50,6 +50,10 @@ type Report struct {
 	Unknown   int // requests whose outcome the client does not know
 	Happened  int // of those, the ones that were found to have happened
 	Unchecked int // answers without a log index
+	// Without a log only: answers that seemed wrong by what was thought to have
+	// happened unseen. Tried are those that all else that can have happened
+	// explains, Undecided those with too many possibilities to look at.
+	Tried, Undecided int
 	// Violations in the order found.
 	Violations []Violation
 }
@@ -65,8 +69,8 @@ func (r *Report) Err() error {
 
 // String is a line for a person.
 func (r *Report) String() string {
-	return fmt.Sprintf("%d requests and %d reads checked, %d of %d unknown outcomes happened, %d without index, %d violations",
-		r.Requests, r.Reads, r.Happened, r.Unknown, r.Unchecked, len(r.Violations))
+	return fmt.Sprintf("%d requests and %d reads checked, %d of %d unknown outcomes happened, %d without index, %d explained by a trial, %d undecided, %d violations",
+		r.Requests, r.Reads, r.Happened, r.Unknown, r.Unchecked, r.Tried, r.Undecided, len(r.Violations))
 }
 
 // Check judges a history. An error means that it could not be judged.
@@ -77,12 +81,28 @@ func (r *Report) String() string {
 //
 // Without a log, the answers themselves are the log. What nobody saw is
 // allowed for: tokens may skip, leases may run out, and each unknown request
-// may have happened at any one point after it was sent. Not found then: a
+// may have happened at any one point after it was sent. An answer is wrong only
+// if nothing that can have happened to its record explains it; with too many
+// possibilities it is undecided ([Report.Undecided]). Not found then: a
 // request that was answered and left no trace that anybody looked at, whether
 // a transaction or a release by pull was applied to all of its records at one
 // moment, whether a transaction's conditions held, and a wrong "host conflict"
 // or "conflict".
 func Check(ops []Op, o Options) (*Report, error) {
+	c := newChecker(ops, o)
+	if o.Log != nil {
+		if err := c.replay(); err != nil {
+			return nil, err
+		}
+	} else {
+		c.witness()
+	}
+	c.tokens()
+	c.realTime()
+	return c.report, nil
+}
+
+func newChecker(ops []Op, o Options) *checker {
 	if o.ViolationsMax == 0 {
 		o.ViolationsMax = 10
 	}
@@ -94,16 +114,7 @@ func Check(ops []Op, o Options) (*Report, error) {
 	c.model.changed = c.touch
 	c.model.Validate = o.Validate
 	c.sortIn(ops)
-	if o.Log != nil {
-		if err := c.replay(); err != nil {
-			return nil, err
-		}
-	} else {
-		c.witness()
-	}
-	c.tokens()
-	c.realTime()
-	return c.report, nil
+	return c
 }
 
 // touch is a change of a record.
@@ -161,6 +172,11 @@ type checker struct {
 	left   []*possible
 	hidden int
 	origin map[*Op]*Op
+	// The last token before the entry that is looked at, the entry's requests by
+	// record, and what is needed to try records (trial.go, evidence.go).
+	before lockcluster.Token
+	here   map[record][]*Op
+	evidence
 	// Records of which it was only told that they are there: by revision.
 	guessed map[record]uint64
 	// What answered requests did: where tokens were granted and documents stored.

@@ -16,21 +16,28 @@ import (
 
 // TestRightHistoriesPass: whatever a correct cluster answered, with answers
 // lost, requests retried and leases run out, is found to be right, with its log
-// and without.
+// and without. None may stay undecided: a record of these histories has some ten
+// requests unseen, far fewer than a trial can look at.
 func TestRightHistoriesPass(t *testing.T) {
 	rnd := testutil.Rand(t)
+	requests, reads := 0, 0
 	for round := range 200 {
 		s := newSim(rnd, round%2 == 0, []int{0, 10, 30}[round%3])
+		s.hosts = round%5 == 0
 		s.run(t, 400)
 		for _, o := range []history.Options{{Log: s.log, Validate: state.Validate}, {}, {Log: s.log, Essential: true}, {Essential: true}} {
 			report := mustCheck(t, s.history(), o)
 			if err := report.Err(); err != nil {
 				t.Fatalf("round %d, log %t, essential %t: %s\n%v", round, o.Log != nil, o.Essential, report, err)
 			}
-			if report.Requests < 10 || report.Reads < 3 {
-				t.Fatalf("round %d: only %s", round, report)
+			if report.Undecided > 0 {
+				t.Errorf("round %d, log %t, essential %t: %s", round, o.Log != nil, o.Essential, report)
 			}
+			requests, reads = requests+report.Requests, reads+report.Reads
 		}
+	}
+	if requests < 200*4*20 || reads < 200*4*5 { // less than half of what they have on average
+		t.Errorf("only %d requests and %d reads were looked at", requests, reads)
 	}
 }
 

@@ -12,7 +12,10 @@
 // A call whose outcome is unknown may have been applied or not. With the log
 // ([LogSource]) that is resolved: what the log holds has happened. Without it
 // Check looks for the smallest set of unknown calls, and of leases that ran
-// out, that explains what others saw. See [Check] for what that cannot find.
+// out, that explains what others saw. If that fails it follows all that can
+// have happened to the record before it calls an answer wrong; where that is
+// too much to look at, the answer is counted as undecided. See [Check] for what
+// that cannot find.
 //
 // Answers at the Redis door carry no log index. [CheckRegisters] judges those
 // key by key with Porcupine, a linearizability checker that needs no index; it

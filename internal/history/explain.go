@@ -20,7 +20,12 @@ type possible struct {
 func (c *checker) prepareUnknown() {
 	known := map[requestKey]bool{}
 	for _, op := range c.writes {
-		known[requestKey{op.ID.ClientID, op.ID.Sequence}] = true
+		switch op.Result.Status {
+		case lockcluster.StatusInvalid, lockcluster.StatusForgotten, lockcluster.StatusNotActive:
+			// It was not decided by this try.
+		default:
+			known[requestKey{op.ID.ClientID, op.ID.Sequence}] = true
+		}
 		eachGrant(op, func(t lockcluster.Token, g grant) {
 			if g.granted {
 				c.granted[t] = g.index

@@ -14,7 +14,8 @@ import (
 // entry replays the requests that share one index.
 func (c *checker) entry(ops []*Op) {
 	c.at = ops[0].Index()
-	before, last := c.model.token, c.model.token
+	c.before = c.model.token
+	last := c.before
 	var order []record
 	parts := map[record][]*Op{}
 	for _, op := range c.takeApart(ops) {
@@ -27,8 +28,9 @@ func (c *checker) entry(ops []*Op) {
 		}
 		parts[r] = append(parts[r], op)
 	}
+	c.here = parts
 	for _, r := range order {
-		c.model.token = before // tokens rise for each record; tokens() looks at them all
+		c.model.token = c.before // tokens rise for each record; tokens() looks at them all
 		c.part(parts[r])
 		if last.Less(c.model.token) {
 			last = c.model.token

@@ -34,6 +34,7 @@ type sim struct {
 	ids     bool // clients give request ids
 	leases  bool // owners with leases take part
 	many    bool // transactions and imports too
+	hosts   bool // pulls say which VCS host they are of, or not
 	keys    int  // locks and documents there are
 	batch   int  // most requests in one entry
 	gather  int  // requests that must wait before there is an entry
@@ -133,6 +134,9 @@ func (s *sim) command() string { return fmt.Sprintf("apply-%d", s.rnd.IntN(1+s.k
 
 func (s *sim) request() lockcluster.Request {
 	pull := lockcluster.Owner{Repo: "org/app", Pull: 1 + s.rnd.IntN(3)}
+	if s.hosts {
+		pull.Host = []string{"", "one.test", "one.test", "two.test"}[s.rnd.IntN(4)]
+	}
 	switch n := s.rnd.IntN(24); {
 	case n >= 22 && s.many:
 		return lockcluster.Import{
@@ -156,7 +160,7 @@ func (s *sim) request() lockcluster.Request {
 		}
 		return r
 	case n < 15:
-		return lockcluster.ReleaseByPull{Namespace: "default", Repo: "org/app", Pull: pull.Pull}
+		return lockcluster.ReleaseByPull{Namespace: "default", Repo: "org/app", Pull: pull.Pull, Host: pull.Host}
 	case n < 16:
 		return lockcluster.LockCommand{Namespace: "default", Name: s.command(), Value: []byte(fmt.Sprint(s.now))}
 	case n < 17:

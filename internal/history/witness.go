@@ -21,6 +21,7 @@ func (c *checker) witness() {
 	c.model.journal = true
 	c.prepareUnknown()
 	writes, reads := c.distinct(), c.reads
+	c.gather(writes)
 	for len(writes) > 0 || len(reads) > 0 {
 		if c.full() {
 			return
@@ -86,12 +87,28 @@ func (c *checker) part(ops []*Op) {
 			return
 		}
 	}
+	if c.mayAppeal(ops) {
+		switch c.appeal(recordsOf(ops[0])[:1], c.at, false) {
+		case explained:
+			return
+		case undecided:
+			c.believe(ops, func(*Op) {})
+			return
+		case impossible:
+		}
+	}
+	c.believe(ops, func(op *Op) { c.mismatch("answer", c.try(op), op) })
+}
+
+// believe takes for true what requests of one entry say, one after the other
+// as they fit, and calls wrong for those that do not.
+func (c *checker) believe(ops []*Op, wrong func(*Op)) {
 	c.hidden = 1000
 	for len(ops) > 0 && !c.full() {
 		i := slices.IndexFunc(ops, func(op *Op) bool { return c.try(op) == "" || c.explain(op) && c.try(op) == "" })
 		if i < 0 {
 			i = 0
-			c.mismatch("answer", c.try(ops[0]), ops[0])
+			wrong(ops[0])
 			c.adopt(ops[0])
 		}
 		ops = slices.Delete(ops, i, i+1)
@@ -187,8 +204,22 @@ func (c *checker) witnessRead(op *Op) {
 			d = c.diffRead(op.Read)
 		}
 	}
-	if d != "" {
-		c.mismatch("read", d, op)
-		c.adopt(op)
+	if d == "" {
+		return
 	}
+	if listed(op.Read) {
+		var records []record
+		for _, w := range c.wishes(op) {
+			records = append(records, w.record)
+		}
+		v := c.appeal(records, op.Index(), true)
+		if v == undecided {
+			c.adopt(op)
+		}
+		if v != impossible {
+			return
+		}
+	}
+	c.mismatch("read", d, op)
+	c.adopt(op)
 }
