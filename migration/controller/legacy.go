@@ -27,8 +27,7 @@ type legacy struct {
 	failed  error // why it could not be opened last
 	retryAt time.Time
 
-	viewMu sync.Mutex // guards known
-	known  *state.View
+	views remoteViews
 }
 
 // reopenPause is between two tries to open a legacy system.

@@ -1,18 +1,15 @@
 package controller
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/backends"
-	"github.com/lockcluster/lockcluster/fsm"
 	"github.com/lockcluster/lockcluster/fsm/command"
 	"github.com/lockcluster/lockcluster/fsm/state"
 	"github.com/lockcluster/lockcluster/migration"
@@ -82,6 +79,8 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 		return c.serveWindow(body)
 	case methodAttached:
 		return c.serveAttached()
+	case methodView:
+		return c.legacy.serveView(ctx, body)
 	case methodDo:
 		return c.serveDo(ctx, body)
 	}
@@ -124,8 +123,6 @@ func serveLegacy(ctx context.Context, b backends.Backend, method string, body []
 		return serveGet(ctx, b, string(body))
 	case methodScan:
 		return serveScan(ctx, b, string(body))
-	case methodView:
-		return serveView(ctx, b, body)
 	case methodDigest:
 		view, err := b.View(ctx)
 		if err != nil {
@@ -319,48 +316,6 @@ func cutBytes(b []byte) (value, rest []byte, err error) {
 		return nil, nil, fmt.Errorf("%w: the answer is cut off", backends.ErrUnavailable)
 	}
 	return b[used : used+int(n)], b[used+int(n):], nil
-}
-
-// serveView answers nothing if the caller's view is still true.
-func serveView(ctx context.Context, b backends.Backend, body []byte) ([]byte, error) {
-	view, err := b.View(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(body) == 8 && binary.BigEndian.Uint64(body) == view.Index() {
-		return nil, nil
-	}
-	var out bytes.Buffer
-	if err := fsm.WriteSnapshot(&out, view); err != nil {
-		return nil, fmt.Errorf("write view: %w", err)
-	}
-	return out.Bytes(), nil
-}
-
-func (l *legacy) callView(ctx context.Context, m *lockcluster.Migration) (*state.View, error) {
-	l.viewMu.Lock()
-	known := l.known
-	l.viewMu.Unlock()
-	var body []byte
-	if known != nil {
-		body = binary.BigEndian.AppendUint64(nil, known.Index())
-	}
-	out, err := l.call(ctx, m, methodView, body)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(out) == 0 && known != nil:
-		return known, nil
-	}
-	mem, err := fsm.ReadSnapshot(io.NopCloser(bytes.NewReader(out)))
-	if err != nil {
-		return nil, fmt.Errorf("read the legacy system's view: %w", err)
-	}
-	view := mem.View()
-	l.viewMu.Lock()
-	l.known = view
-	l.viewMu.Unlock()
-	return view, nil
 }
 
 // control sends an administrator's request to the leader.
