@@ -157,7 +157,7 @@ func (n *Node) buildParts(o options) {
 	n.machine = newMachine(fsm.New(fsm.Hooks{
 		Leases:     func(c []state.LeaseChange) { n.expiry.changed(c) },
 		Checkpoint: n.checks.note,
-		Restored:   func() { n.restored(); n.tellMigration(o.migration); n.tellRestored(o.restored) },
+		Restored:   func() { n.restored(); n.tellRestored(o.restored); n.tellMigration(o.migration) },
 		Node:       n.lead.setNode,
 		Granted:    o.grants,
 		Changed:    o.changes,

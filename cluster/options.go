@@ -60,7 +60,7 @@ func WithMigration(f func(lockcluster.Migration)) Option {
 }
 
 // WithRestored has f called whenever a snapshot has replaced the state of a node
-// that runs, after the function of [WithMigration]. It must not block.
+// that runs, before the function of [WithMigration]. It must not block.
 func WithRestored(f func()) Option { return func(o *options) { o.restored = f } }
 
 // WithHalt replaces what a node does when it must stop its process (it logs,

@@ -17,6 +17,9 @@ func (s *site) restart(id string, change func(*Config)) {
 	s.t.Helper()
 	_ = s.ctl(id).Close()
 	s.Down(id)
+	if s.configs == nil {
+		s.configs = map[string]func(*Config){}
+	}
 	s.configs[id] = change
 	s.Up(id)
 	s.start(id)

@@ -158,7 +158,10 @@ func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, 
 		if err == nil || t.ctx.Err() != nil {
 			return err
 		}
-		if now := t.c.Migration(); errors.Is(err, errMoved) && now.Epoch > m.Epoch && now.GradualEpoch == m.GradualEpoch {
+		if now := t.c.Migration(); errors.Is(err, errMoved) && now.Epoch > m.Epoch {
+			if now.GradualEpoch != m.GradualEpoch {
+				return errNotReady // a backup was restored: both systems are compared anew
+			}
 			m = &now // a switch that waits for this request has closed the gate
 			continue
 		}

@@ -55,7 +55,7 @@ func (s *site) options(id string) []cluster.Option {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nodes[id] = c
-	return []cluster.Option{cluster.WithChanges(c.NoteChanges), cluster.WithMigration(c.NoteMigration)}
+	return []cluster.Option{cluster.WithChanges(c.NoteChanges), cluster.WithMigration(c.NoteMigration), cluster.WithRestored(c.NoteRestored)}
 }
 
 // bolt is a file as a legacy system.
@@ -170,7 +170,7 @@ func (c siteCalls) Call(ctx context.Context, to, method string, body []byte) ([]
 		if _, up := c.s.Get(to); !up {
 			return nil, errors.New("connection refused")
 		}
-		return c.s.ctl(to).ServeCall(ctx, method, body)
+		return c.s.ctl(to).ServeCall(context.WithoutCancel(ctx), method, body) // a late message is no shorter for that
 	}
 	c.s.mu.Lock()
 	hook := c.s.call

@@ -221,16 +221,10 @@ func (t *term) runShadow() {
 				break
 			}
 			m := t.c.Migration()
-			var err error
-			switch {
-			case m.Mode != lockcluster.ModeShadow:
-				t.queue.drop()
-			case lost:
-				err = t.catchUp(&m)
-			case items[0].copied != nil:
-				err = t.send(t.ctx, &m, lockcluster.SystemEnhanced, items[0].copied)
-			default:
-				err = t.compare(&m, items)
+			err := t.shadowOnce(&m, items, lost)
+			for errors.Is(err, errMoved) && t.c.Migration().Epoch > m.Epoch { // a gate has closed, or opened
+				m = t.c.Migration()
+				err = t.shadowOnce(&m, items, lost)
 			}
 			if err != nil && !errors.Is(err, errMoved) {
 				t.c.shadow.outage(len(items))
@@ -241,6 +235,20 @@ func (t *term) runShadow() {
 			t.queue.rest(lost && err == nil)
 		}
 	}
+}
+
+func (t *term) shadowOnce(m *lockcluster.Migration, items []shadowed, lost bool) error {
+	switch {
+	case m.Mode != lockcluster.ModeShadow:
+		t.queue.drop()
+		return nil
+	case lost:
+		return t.catchUp(m)
+	case items[0].copied != nil:
+		b := *items[0].copied // which is used up by being sent
+		return t.send(t.ctx, m, lockcluster.SystemEnhanced, &b)
+	}
+	return t.compare(m, items)
 }
 
 // catchUp makes the enhanced system a copy again after operations were left out.
