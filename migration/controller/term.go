@@ -30,6 +30,7 @@ type term struct {
 	ready  atomic.Bool            // the legacy system is fenced and compared: this node may decide
 	why    atomic.Pointer[string] // why not, if it is not ready
 	again  atomic.Bool            // takeOverAgain is at work
+	doubts atomic.Uint64          // how often takeOverAgain was called
 	noting atomic.Bool            // ModeLegacy: note what changes, for the switch that begins
 
 	gate       gate
@@ -126,17 +127,23 @@ func (t *term) alone(ctx context.Context) (done func(), err error) {
 // its authority. A gate that a switch has left closed is opened: what the log
 // says decides, and that is one system at every moment.
 func (t *term) takeOver() {
-	for !t.inherited() {
-		if !t.c.sleep(t.ctx, dutyPause) {
+	for t.ctx.Err() == nil {
+		seen := t.doubts.Load()
+		for !t.inherited() {
+			if !t.c.sleep(t.ctx, dutyPause) {
+				return
+			}
+		}
+		if t.realign(seen) {
 			return
 		}
 	}
-	t.realignAfter()
 }
 
 // takeOverAgain makes this leader begin anew, when it cannot know any more how
 // the legacy system or the mirror stands. Until then it decides nothing.
 func (t *term) takeOverAgain() {
+	t.doubts.Add(1) // what has begun already begins anew
 	t.ready.Store(false)
 	if !t.again.CompareAndSwap(false, true) {
 		return
@@ -218,27 +225,33 @@ func (t *term) openAbandoned() bool {
 
 // realignAfter fences and compares both systems, again and again until that has
 // succeeded. Changes of the migration state may go on between two tries.
-func (t *term) realignAfter() {
+func (t *term) realignAfter() { t.realign(t.doubts.Load()) }
+
+// realign is realignAfter; it gives up, and reports false, when there is a new
+// doubt since seen.
+func (t *term) realign(seen uint64) bool {
 	for t.ctx.Err() == nil {
 		if done, err := t.alone(t.ctx); err == nil {
 			m := t.c.Migration()
 			err := t.align(t.ctx, &m)
-			if err == nil {
+			doubt := t.doubts.Load() != seen
+			if err == nil && !doubt {
 				t.ready.Store(true)
 				t.c.log.Info("this node decides", "mode", m.Mode.String(), "epoch", m.Epoch, "term", t.number)
 			}
 			done()
-			if err == nil {
-				return
+			if doubt || err == nil {
+				return !doubt
 			}
 			why := err.Error()
 			t.why.Store(&why)
 			t.warnOnce("this node cannot decide yet", err)
 		}
 		if !t.c.sleep(t.ctx, dutyPause) {
-			return
+			break
 		}
 	}
+	return true
 }
 
 // followPause is between two looks at a legacy system that an Atlantis owns.
