@@ -29,7 +29,6 @@ type term struct {
 	ctx    context.Context        //nolint:containedctx // the life of the leadership
 	ready  atomic.Bool            // the legacy system is fenced and compared: this node may decide
 	why    atomic.Pointer[string] // why not, if it is not ready
-	again  atomic.Bool            // takeOverAgain is at work
 	noting atomic.Bool            // ModeLegacy: note what changes, for the switch that begins
 
 	gate       gate
@@ -38,6 +37,8 @@ type term struct {
 	queue      *shadowQueue
 	changing   chan struct{} // holds one token while the migration state is changed
 	wg         sync.WaitGroup
+	doubtMu    sync.Mutex // guards doubts
+	doubts     int        // since takeOverAgain is at work; 0: it is not
 	spawnMu    sync.Mutex // guards ended
 	ended      bool       // no more goroutines
 }
@@ -135,18 +136,37 @@ func (t *term) takeOver() {
 }
 
 // takeOverAgain makes this leader begin anew, when it cannot know any more how
-// the legacy system or the mirror stands. Until then it decides nothing.
+// the legacy system or the mirror stands. Until then it decides nothing. What is
+// doubted while it begins anew makes it begin once more.
 func (t *term) takeOverAgain() {
+	t.doubtMu.Lock()
+	defer t.doubtMu.Unlock()
 	t.ready.Store(false)
-	if !t.again.CompareAndSwap(false, true) {
-		return
+	t.doubts++
+	if t.doubts == 1 {
+		t.spawn(t.settleDoubts)
 	}
-	t.spawn(func() {
-		defer t.again.Store(false)
+}
+
+func (t *term) settleDoubts() {
+	for t.ctx.Err() == nil {
+		t.doubtMu.Lock()
+		known := t.doubts
+		t.ready.Store(false)
+		t.doubtMu.Unlock()
 		t.c.changed.drop()
 		t.toEnhanced.drop()
 		t.takeOver()
-	})
+		t.doubtMu.Lock()
+		settled := t.doubts == known
+		if settled {
+			t.doubts = 0
+		}
+		t.doubtMu.Unlock()
+		if settled {
+			return
+		}
+	}
 }
 
 // inherited makes the migration state this leader's.
