@@ -14,9 +14,9 @@ import (
 
 // A new cluster serves nobody before it is known whether one of its nodes has a
 // legacy system: a lock that the enhanced system granted meanwhile could be held
-// in the legacy one. The leader asks the nodes, or a node tells it, and the
-// answer is kept for ever: a cluster that is founded is attached to a legacy
-// system only by an administrator.
+// in the legacy one. The leader asks the nodes, and that it has is kept for ever.
+// Later a configuration attaches a legacy system only to a cluster that holds
+// nothing and never had one; else that takes an administrator.
 const (
 	settingFounded = internalPrefix + "founded"
 	// settingConfigured says that the founder's settings have been taken over.
@@ -130,8 +130,9 @@ func (c *Controller) askAttached(ctx context.Context, id, addr string) *attachRe
 func (t *term) attach(ctx context.Context, a *attachRequest) error {
 	m := t.c.Migration()
 	if a.Kind != "" && m.Mode == lockcluster.ModeEnhanced && m.Legacy == "" {
-		if t.c.isFounded() {
-			return fmt.Errorf("%w: the cluster is not new", ErrRefused)
+		if !m.ChangedAt.IsZero() {
+			// It had one, and was told to let it go: its locks are old.
+			return fmt.Errorf("%w: the cluster was detached from a legacy system before", ErrRefused)
 		}
 		next := lockcluster.Migration{
 			Mode: lockcluster.ModeLegacy, Active: lockcluster.SystemLegacy, Legacy: a.Kind, LegacyHost: a.Host, Namespace: a.Namespace,

@@ -29,8 +29,6 @@ type term struct {
 	ctx    context.Context        //nolint:containedctx // the life of the leadership
 	ready  atomic.Bool            // the legacy system is fenced and compared: this node may decide
 	why    atomic.Pointer[string] // why not, if it is not ready
-	again  atomic.Bool            // takeOverAgain is at work
-	doubts atomic.Uint64          // how often takeOverAgain was called
 	noting atomic.Bool            // ModeLegacy: note what changes, for the switch that begins
 
 	gate       gate
@@ -39,6 +37,8 @@ type term struct {
 	queue      *shadowQueue
 	changing   chan struct{} // holds one token while the migration state is changed
 	wg         sync.WaitGroup
+	doubtMu    sync.Mutex // guards doubts
+	doubts     int        // since takeOverAgain is at work; 0: it is not
 	spawnMu    sync.Mutex // guards ended
 	ended      bool       // no more goroutines
 }
@@ -127,33 +127,46 @@ func (t *term) alone(ctx context.Context) (done func(), err error) {
 // its authority. A gate that a switch has left closed is opened: what the log
 // says decides, and that is one system at every moment.
 func (t *term) takeOver() {
-	for t.ctx.Err() == nil {
-		seen := t.doubts.Load()
-		for !t.inherited() {
-			if !t.c.sleep(t.ctx, dutyPause) {
-				return
-			}
-		}
-		if t.realign(seen) {
+	for !t.inherited() {
+		if !t.c.sleep(t.ctx, dutyPause) {
 			return
 		}
 	}
+	t.realignAfter()
 }
 
 // takeOverAgain makes this leader begin anew, when it cannot know any more how
-// the legacy system or the mirror stands. Until then it decides nothing.
+// the legacy system or the mirror stands. Until then it decides nothing. What is
+// doubted while it begins anew makes it begin once more.
 func (t *term) takeOverAgain() {
-	t.doubts.Add(1) // what has begun already begins anew
+	t.doubtMu.Lock()
+	defer t.doubtMu.Unlock()
 	t.ready.Store(false)
-	if !t.again.CompareAndSwap(false, true) {
-		return
+	t.doubts++
+	if t.doubts == 1 {
+		t.spawn(t.settleDoubts)
 	}
-	t.spawn(func() {
-		defer t.again.Store(false)
+}
+
+func (t *term) settleDoubts() {
+	for t.ctx.Err() == nil {
+		t.doubtMu.Lock()
+		known := t.doubts
+		t.ready.Store(false)
+		t.doubtMu.Unlock()
 		t.c.changed.drop()
 		t.toEnhanced.drop()
 		t.takeOver()
-	})
+		t.doubtMu.Lock()
+		settled := t.doubts == known
+		if settled {
+			t.doubts = 0
+		}
+		t.doubtMu.Unlock()
+		if settled {
+			return
+		}
+	}
 }
 
 // inherited makes the migration state this leader's.
@@ -225,33 +238,27 @@ func (t *term) openAbandoned() bool {
 
 // realignAfter fences and compares both systems, again and again until that has
 // succeeded. Changes of the migration state may go on between two tries.
-func (t *term) realignAfter() { t.realign(t.doubts.Load()) }
-
-// realign is realignAfter; it gives up, and reports false, when there is a new
-// doubt since seen.
-func (t *term) realign(seen uint64) bool {
+func (t *term) realignAfter() {
 	for t.ctx.Err() == nil {
 		if done, err := t.alone(t.ctx); err == nil {
 			m := t.c.Migration()
 			err := t.align(t.ctx, &m)
-			doubt := t.doubts.Load() != seen
-			if err == nil && !doubt {
+			if err == nil {
 				t.ready.Store(true)
 				t.c.log.Info("this node decides", "mode", m.Mode.String(), "epoch", m.Epoch, "term", t.number)
 			}
 			done()
-			if doubt || err == nil {
-				return !doubt
+			if err == nil {
+				return
 			}
 			why := err.Error()
 			t.why.Store(&why)
 			t.warnOnce("this node cannot decide yet", err)
 		}
 		if !t.c.sleep(t.ctx, dutyPause) {
-			break
+			return
 		}
 	}
-	return true
 }
 
 // followPause is between two looks at a legacy system that an Atlantis owns.
