@@ -3,6 +3,7 @@ package migration
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -89,13 +90,25 @@ func checkPlace(path string, overwrite bool) error {
 		return fmt.Errorf("look at the file that is to be replaced: %w", err)
 	}
 	locked := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	ours := info.Size() == 0 || looksLikeBolt(f)
 	if err := f.Close(); err != nil { // drops the lock
 		return fmt.Errorf("look at the file that is to be replaced: %w", err)
 	}
 	if locked != nil {
 		return fmt.Errorf("%s: %w: stop the Atlantis that uses it first", path, ErrInUse)
 	}
+	if !ours {
+		return fmt.Errorf("%s: %w, and is no BoltDB file: give another name", path, ErrExists)
+	}
 	return nil
+}
+
+// looksLikeBolt reports whether a file begins as BoltDB's do: with a page header
+// and the magic number of a meta page.
+func looksLikeBolt(f *os.File) bool {
+	var b [20]byte
+	_, err := f.ReadAt(b[:], 0)
+	return err == nil && binary.NativeEndian.Uint32(b[16:]) == 0xED0CDAED
 }
 
 // fillBolt writes records, which are in order, into an empty file.

@@ -205,8 +205,16 @@ func TestExportDoesNotOverwrite(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := export(true); err != nil {
+	if err := export(true); !errors.Is(err, ErrExists) {
+		t.Errorf("a file of another kind: got %v", err)
+	}
+	if err := os.Truncate(file, 0); err != nil {
 		t.Fatal(err)
+	}
+	for range 2 { // an empty file, and then a database
+		if err := export(true); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if r := mustImport(t, newCluster(), file); r.Imported != 12 {
 		t.Errorf("imported %d", r.Imported)

@@ -202,8 +202,32 @@ func RaiseEpoch(tx Tx, before Reader) lockcluster.Token {
 	a := Begin(tx, Env{})
 	a.meta.TokenEpoch = max(a.meta.TokenEpoch, old.GetTokenEpoch()) + 1
 	a.meta.LeaseCounter = max(a.meta.LeaseCounter, old.GetLeaseCounter())
+	keepRoad(tx, before)
 	a.End()
 	return lockcluster.Token{Epoch: a.meta.TokenEpoch, Counter: a.meta.TokenCounter}
+}
+
+// keepRoad leaves a restored state where the one before stood on the road between
+// two lock systems, with its settings. A backup is of the enhanced system's
+// records: what it says about who decides is old, and the legacy system was not
+// restored with it.
+func keepRoad(tx Tx, before Reader) {
+	var gone []string
+	for _, table := range []string{keyMigration, string(rune(tableSetting))} {
+		tx.Scan(table, "", func(key string, _ []byte) bool {
+			gone = append(gone, key)
+			return true
+		})
+	}
+	for _, key := range gone {
+		tx.Delete(key)
+	}
+	for _, table := range []string{keyMigration, string(rune(tableSetting))} {
+		before.Scan(table, "", func(key string, value []byte) bool {
+			tx.Put(key, value)
+			return true
+		})
+	}
 }
 
 func (a *Applier) nextToken() lockcluster.Token {

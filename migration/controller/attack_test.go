@@ -21,7 +21,7 @@ func TestLateMirrorDoesNotUndoTheSwitch(t *testing.T) {
 
 	// Pull 7's release and pull 8's request are in the store when the gate closes.
 	// The mirror copies the release, slowly, while pull 8 gets the lock.
-	var closed, copied, verified = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	closed, copied, verified := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	inStore := make(chan struct{}, 2)
 	late := false
 	s.setHooks(func(_ string, req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error) {

@@ -107,7 +107,7 @@ func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (loc
 	}
 	if m.Legacy == "" || m.Mode == lockcluster.ModeEnhanced {
 		return lockcluster.SwitchResult{}, fmt.Errorf("%w: no legacy system is attached, there is nothing to switch; "+
-			"start a node with --legacy-boltdb or --legacy-redis, then \"lockcluster cluster mode\"", ErrRefused)
+			"start a node with --legacy-boltdb or --legacy-redis if none has one, then \"lockcluster cluster mode legacy --authority legacy\"", ErrRefused)
 	}
 	from := authorityOf(&m)
 	res := lockcluster.SwitchResult{From: from.String(), To: to.String(), Epoch: m.Epoch, DryRun: req.DryRun}

@@ -32,8 +32,9 @@ type Status struct {
 	Mismatches   []migration.Mismatch     `json:"mismatches"` // the latest first
 	Switches     []Change                 `json:"switches"`   // by this leader, the latest last
 	Criteria     []string                 `json:"criteria"`
-	SwitchReady  bool                     `json:"switch_ready"`     // a switch to the enhanced system would be let through
-	Health       json.RawMessage          `json:"health,omitempty"` // the figures of both systems, see [Config]
+	SwitchReady  bool                     `json:"switch_ready"`        // a switch to the enhanced system would be let through
+	Available    string                   `json:"available,omitempty"` // a legacy system that a node has and that is not attached
+	Health       json.RawMessage          `json:"health,omitempty"`    // the figures of both systems, see [Config]
 }
 
 // SystemStatus is what a system holds.
@@ -143,6 +144,12 @@ func (t *term) status(ctx context.Context) Status {
 		s.Health = t.c.cfg.Health()
 	}
 	if m.Legacy == "" {
+		if a := t.c.findAttached(ctx); a != nil {
+			s.Available = a.Kind
+			if a.Host != "" {
+				s.Available += " on " + a.Host
+			}
+		}
 		return s
 	}
 	ctx, cancel := context.WithTimeout(ctx, legacyTimeout)

@@ -549,8 +549,8 @@ func (c *Controller) attach() {
 		case err == nil:
 			return
 		case errors.Is(err, ErrRefused):
-			c.log.Warn("what this node was configured with was not taken over: the cluster has locks of its own, or is further on",
-				"advice", "lockcluster cluster mode legacy|blue-green --authority legacy|enhanced", "err", err)
+			c.log.Warn("the legacy system of this node was not attached by itself: the cluster holds locks, or was detached from one before",
+				"advice", "to let the legacy system decide: lockcluster cluster mode legacy --authority legacy", "err", err)
 			return
 		case !told && !errors.Is(err, lockcluster.ErrNoLeader):
 			c.log.Warn("the legacy system is not attached yet", "err", err)

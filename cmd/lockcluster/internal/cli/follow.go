@@ -10,6 +10,14 @@ import (
 
 // follow keeps the cluster equal to a running Atlantis's store until Ctrl-C.
 func (a *app) follow(ctx context.Context, c *client, from migration.Origin, f *importFlags, o migration.PlanOptions) error {
+	st, err := c.Status(ctx, true)
+	if err != nil {
+		return f.client.explain(ctx, c, err)
+	}
+	if st.LegacyNamespace == f.namespace {
+		return fmt.Errorf("a legacy system is attached to namespace %s, and the cluster keeps a copy of it by itself (lockcluster cluster mode blue-green); "+
+			"--follow is for a cluster without one", f.namespace)
+	}
 	source, done, err := followSource(ctx, from)
 	if err != nil {
 		return err

@@ -70,7 +70,11 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 		say(w, "\n")
 	}
 	if s.Legacy.Kind == "" {
-		_, err := fmt.Fprintln(w, "no legacy system is attached")
+		text := "no legacy system is attached"
+		if s.Available != "" {
+			text = "a legacy system is there (" + s.Available + ") but not attached; to let it decide: lockcluster cluster mode legacy --authority legacy"
+		}
+		_, err := fmt.Fprintln(w, text)
 		return err
 	}
 	if !s.Ready {
@@ -81,7 +85,11 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 	}
 	say(w, "\n")
 	t := newTable(w, "SYSTEM", "KIND", "LOCKS", "COMMAND LOCKS", "DOCUMENTS", "DIGEST")
-	t.row("legacy", s.Legacy.Kind, fmt.Sprint(s.Legacy.Locks), fmt.Sprint(s.Legacy.CommandLocks), fmt.Sprint(s.Legacy.Documents), s.Legacy.Digest)
+	if s.Legacy.Reachable {
+		t.row("legacy", s.Legacy.Kind, fmt.Sprint(s.Legacy.Locks), fmt.Sprint(s.Legacy.CommandLocks), fmt.Sprint(s.Legacy.Documents), s.Legacy.Digest)
+	} else {
+		t.row("legacy", s.Legacy.Kind, "", "", "", "")
+	}
 	t.row("enhanced", "raft", fmt.Sprint(s.Enhanced.Locks), fmt.Sprint(s.Enhanced.CommandLocks), fmt.Sprint(s.Enhanced.Documents), s.Enhanced.Digest)
 	if err := t.flush(); err != nil {
 		return err
