@@ -188,12 +188,14 @@ func (f *Follower) follow(ctx context.Context, changed <-chan struct{}) error {
 		case err == nil:
 			applied, wait = plan, f.Interval
 			f.applied(version, start)
-		case !begun:
+		case !begun && !errors.Is(err, ErrBusy):
 			return err
 		default:
-			f.mu.Lock()
-			f.failedLocked(err)
-			f.mu.Unlock()
+			if !errors.Is(err, ErrBusy) { // it only changes too fast just now
+				f.mu.Lock()
+				f.failedLocked(err)
+				f.mu.Unlock()
+			}
 			wait = min(2*wait, followRetryMax)
 			rest = max(rest, wait)
 		}
