@@ -99,6 +99,7 @@ func (l *legacy) use(ctx context.Context, f func(b backends.Backend) error) erro
 }
 
 func (l *legacy) close() error {
+	l.views.close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true

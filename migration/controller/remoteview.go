@@ -33,7 +33,9 @@ type remoteViews struct {
 
 	roundMu sync.Mutex // guards what follows
 	running bool
+	closed  bool // no more rounds
 	next    *viewRound
+	wg      sync.WaitGroup // of the rounds
 
 	copied *state.Mem // by this node; only the running round uses it
 	known  *state.View
@@ -153,13 +155,17 @@ func applyChanges(mem *state.Mem, b []byte) (err error) {
 func (l *legacy) callView(ctx context.Context, m *lockcluster.Migration) (*state.View, error) {
 	v := &l.views
 	v.roundMu.Lock()
+	if v.closed {
+		v.roundMu.Unlock()
+		return nil, lockcluster.ErrClosed
+	}
 	if v.next == nil {
 		v.next = &viewRound{done: make(chan struct{})}
 	}
 	mine := v.next
 	if !v.running {
 		v.running, v.next = true, nil
-		go l.runViews(mine, *m)
+		v.wg.Go(func() { l.runViews(mine, *m) })
 	}
 	v.roundMu.Unlock()
 	select {
@@ -170,8 +176,15 @@ func (l *legacy) callView(ctx context.Context, m *lockcluster.Migration) (*state
 	}
 }
 
-// runViews asks until nobody waits any more. It ends soon after the controller:
-// every question has a time limit.
+// close ends the rounds; the controller's context has ended.
+func (r *remoteViews) close() {
+	r.roundMu.Lock()
+	r.closed = true
+	r.roundMu.Unlock()
+	r.wg.Wait()
+}
+
+// runViews asks until nobody waits any more.
 func (l *legacy) runViews(round *viewRound, m lockcluster.Migration) {
 	v := &l.views
 	for {
