@@ -107,7 +107,7 @@ func (r *road) leadAt(t testing.TB, id string) (leader *Node) {
 		if leader = r.Leader(t); leader.ID == id {
 			return nil
 		}
-		_, err := r.Run(t.Context(), "cluster", "transfer-leader", "--to", id)
+		_, err := r.Run(t.Context(), "cluster", "transfer-leader", id)
 		return fmt.Errorf("%s leads: %w", leader.ID, err)
 	})
 	return leader
