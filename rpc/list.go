@@ -10,10 +10,6 @@ import (
 	pb "github.com/lockcluster/lockcluster/rpc/lockcluster/v1"
 )
 
-// chunkBytes is the size of a listing's or a backup's message, about: a little
-// less than what grpc's next pool of buffers holds.
-const chunkBytes = 240 << 10
-
 // List streams one state's locks, so a slow reader costs memory for what has
 // changed since, and never holds up writers.
 func (l *lockService) List(r *pb.ListRequest, stream grpc.ServerStreamingServer[pb.ListResponse]) error {
@@ -30,21 +26,29 @@ func (l *lockService) List(r *pb.ListRequest, stream grpc.ServerStreamingServer[
 	chunk, sent := make([]byte, 0, 16<<10), false // most listings are short
 	filter := state.LockFilter{Repo: r.GetRepo(), Pull: int(r.GetPull()), Text: r.GetPrefix(), After: r.GetAfter()}
 	state.ListLocks(view, ns, filter, func(lock *lockcluster.Lock) bool {
-		// The limit of a message is for one lock, however large; grpc's sender
-		// keeps the message, so the next has memory of its own.
+		// The limit of a message is for one lock, however large.
 		if chunk = encoder.append(chunk, lock); len(chunk) >= chunkBytes {
-			if err = stream.Send(listChunk(info, chunk)); err != nil {
+			if err = sendChunk(stream, info, chunk); err != nil {
 				return false
 			}
-			chunk, sent = make([]byte, 0, chunkBytes+chunkBytes/16), true
+			chunk, sent = (*chunkMemory.Get(chunkBytes + chunkBytes/16))[:0], true
 		}
 		left-- // wraps when there is no limit
 		return left != 0
 	})
 	if err == nil && (!sent || len(chunk) > 0) {
-		err = stream.Send(listChunk(info, chunk))
+		err = sendChunk(stream, info, chunk)
 	}
 	return err
+}
+
+// sendChunk sends encoded locks. Their memory is grpc's from then on.
+func sendChunk(stream grpc.ServerStream, info *pb.ReadInfo, locks []byte) error {
+	chunk, err := appendInfo(locks, info)
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg(&encodedChunk{data: chunk})
 }
 
 func (l *lockService) view(ctx context.Context, stale bool) (*state.View, *pb.ReadInfo, error) {

@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/grpc/encoding"
-	grpcproto "google.golang.org/grpc/encoding/proto"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -15,24 +12,6 @@ import (
 	"github.com/lockcluster/lockcluster"
 	pb "github.com/lockcluster/lockcluster/rpc/lockcluster/v1"
 )
-
-// encodedChunk is a message of a listing as it came.
-type encodedChunk struct{ buf mem.Buffer }
-
-// listCodec is grpc's codec for protobuf, but leaves an encodedChunk as it is.
-type listCodec struct{ encoding.CodecV2 }
-
-var chunkCodec = listCodec{encoding.GetCodecV2(grpcproto.Name)}
-
-// Unmarshal implements [encoding.CodecV2].
-func (c listCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	chunk, ok := v.(*encodedChunk)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, v)
-	}
-	chunk.buf = data.MaterializeToBuffer(mem.DefaultBufferPool())
-	return nil
-}
 
 // listDecoder makes locks of a listing's messages, without a message for each
 // lock. What it makes is what [lockFromPB] does, see TestListDecoder.
@@ -65,7 +44,7 @@ func (d *listDecoder) chunk(b []byte, yield func(*lockcluster.Lock) error) error
 			if err := yield(l); err != nil {
 				return err
 			}
-		case 2<<3 | asBytes:
+		case listInfoField<<3 | asBytes:
 			d.info = &pb.ReadInfo{}
 			if err := proto.Unmarshal(f.bytes, d.info); err != nil {
 				return fmt.Errorf("read listing: %w", err)
@@ -88,20 +67,24 @@ const (
 	asBytes  = uint64(protowire.BytesType)
 )
 
-// nextField cuts a field off b.
+// nextField cuts a field off b, which must not be empty.
 func nextField(b []byte) (f field, rest []byte, err error) {
-	num, kind, n := protowire.ConsumeTag(b)
-	if n < 0 {
-		return f, nil, fmt.Errorf("read listing: %w", protowire.ParseError(n))
+	n := 1
+	if f.tag = uint64(b[0]); f.tag >= 0x80 || f.tag < 1<<3 { // not the short form, or none at all
+		num, kind, size := protowire.ConsumeTag(b)
+		if size < 0 {
+			return f, nil, fmt.Errorf("read listing: %w", protowire.ParseError(size))
+		}
+		f.tag, n = protowire.EncodeTag(num, kind), size
 	}
-	b, f.tag = b[n:], protowire.EncodeTag(num, kind)
-	switch kind {
-	case protowire.VarintType:
+	b = b[n:]
+	switch f.tag & 7 {
+	case asNumber:
 		f.number, n = protowire.ConsumeVarint(b)
-	case protowire.BytesType:
+	case asBytes:
 		f.bytes, n = protowire.ConsumeBytes(b)
 	default: // of a later version
-		n = protowire.ConsumeFieldValue(num, kind, b)
+		n = protowire.ConsumeFieldValue(protowire.Number(f.tag>>3), protowire.Type(f.tag&7), b) //nolint:gosec // checked above
 	}
 	if n < 0 {
 		return f, nil, fmt.Errorf("read listing: %w", protowire.ParseError(n))

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lockcluster/lockcluster"
 	pb "github.com/lockcluster/lockcluster/rpc/lockcluster/v1"
@@ -18,8 +18,11 @@ type lockEncoder struct {
 	lock, part   []byte // scratch
 }
 
-// The field of [pb.ListResponse] that holds a lock.
-const listLocksField = 1
+// The fields of [pb.ListResponse].
+const (
+	listLocksField = 1
+	listInfoField  = 2
+)
 
 // append adds a lock to an encoded [pb.ListResponse].
 func (e *lockEncoder) append(b []byte, l *lockcluster.Lock) []byte {
@@ -119,10 +122,11 @@ func appendUnsigned(b []byte, field protowire.Number, n uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), n)
 }
 
-// listChunk is a message of a listing whose locks are encoded already: protobuf
-// sends fields that it does not know as they are, and the receiver knows them.
-func listChunk(info *pb.ReadInfo, locks []byte) *pb.ListResponse {
-	m := &pb.ListResponse{Read: info}
-	m.ProtoReflect().SetUnknown(protoreflect.RawFields(locks))
-	return m
+// appendInfo completes an encoded [pb.ListResponse].
+func appendInfo(b []byte, info *pb.ReadInfo) ([]byte, error) {
+	m, err := proto.Marshal(info)
+	if err != nil {
+		return nil, err
+	}
+	return protowire.AppendBytes(protowire.AppendTag(b, listInfoField, protowire.BytesType), m), nil
 }

@@ -37,7 +37,7 @@ func TestLockEncoder(t *testing.T) {
 		if !bytes.Equal(encoded, wantBytes) {
 			t.Errorf("with values %v: %d bytes differ from protobuf's %d", includeValue, len(encoded), len(wantBytes))
 		}
-		sent, err := proto.Marshal(listChunk(info, encoded))
+		sent, err := appendInfo(encoded, info)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -147,7 +147,7 @@ func (c *Client) list(ctx context.Context, f LockFilter, o readOptions, each fun
 	}
 	var d listDecoder
 	err := c.stream(ctx, o.kind(), again, func(ctx context.Context, cc *grpc.ClientConn, w *watch) error {
-		stream, err := cc.NewStream(ctx, &pb.LockService_ServiceDesc.Streams[0], pb.LockService_List_FullMethodName, grpc.ForceCodecV2(chunkCodec))
+		stream, err := cc.NewStream(ctx, &pb.LockService_ServiceDesc.Streams[0], pb.LockService_List_FullMethodName, grpc.ForceCodecV2(theCodec))
 		if err != nil {
 			return err
 		}
@@ -157,8 +157,8 @@ func (c *Client) list(ctx context.Context, f LockFilter, o readOptions, each fun
 		if err := stream.CloseSend(); err != nil {
 			return err
 		}
+		var m encodedChunk
 		for {
-			var m encodedChunk
 			w.begin()
 			err := stream.RecvMsg(&m)
 			w.end()
@@ -168,9 +168,7 @@ func (c *Client) list(ctx context.Context, f LockFilter, o readOptions, each fun
 			if err != nil {
 				return err
 			}
-			err = d.chunk(m.buf.ReadOnlyData(), each)
-			m.buf.Free()
-			if err != nil {
+			if err := d.chunk(m.data, each); err != nil {
 				return &finalError{err}
 			}
 		}

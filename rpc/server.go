@@ -163,6 +163,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.ConnectionTimeout(5 * time.Second),
 		grpc.NumStreamWorkers(workers),
+		grpc.ForceServerCodecV2(theCodec),
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),
 	}

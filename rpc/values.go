@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/lockcluster/lockcluster"
-	"github.com/lockcluster/lockcluster/compat"
 	pb "github.com/lockcluster/lockcluster/rpc/lockcluster/v1"
 )
 
@@ -129,7 +128,7 @@ func sanitized(value []byte, include bool) []byte {
 	if !include || len(value) == 0 {
 		return nil
 	}
-	return compat.SanitizeValue(value)
+	return clean.sanitize(value)
 }
 
 // lockParts is a lock and what hangs on it, in one piece: a listing makes many.
