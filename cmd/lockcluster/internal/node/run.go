@@ -42,6 +42,7 @@ func Run(ctx context.Context, s config.Server, logOut io.Writer) error {
 		return err
 	}
 	defer tuneHeap()()
+	defer tuneProcessors()()
 	before := lookAt(s.DataDir)
 	r := &runner{settings: s, logger: newLogger(logOut, s), registry: newRegistry()}
 	if err := r.start(password); err != nil { //nolint:contextcheck // a signal while the parts start is handled when they run
