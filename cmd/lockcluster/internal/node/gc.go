@@ -18,6 +18,10 @@ const (
 	heapFloor = 48 << 20
 	// gcPercent is Go's own rule, which applies above the floor.
 	gcPercent = 100
+	// A large heap is nearly all locks, and grows so slowly that it is collected
+	// once in minutes: there memory counts for more than collections.
+	heapLarge    = 256 << 20
+	largePercent = 60
 	// heapSmallest is the heap at which Go collects first, at gcPercent.
 	heapSmallest = 4 << 20
 )
@@ -73,10 +77,13 @@ func (t *heapTuner) adjust() {
 }
 
 // floorPercent is the growth, in percent of the live heap, that ends at the
-// floor, at least gcPercent.
+// floor, at least gcPercent, or less for a large heap.
 func floorPercent(live uint64) int {
 	live = max(live, heapSmallest)
-	if live >= heapFloor/2 {
+	switch {
+	case live >= heapLarge:
+		return largePercent
+	case live >= heapFloor/2:
 		return gcPercent
 	}
 	return int((heapFloor - live) * 100 / live)

@@ -10,14 +10,19 @@ import (
 	"github.com/lockcluster/lockcluster/internal/testutil"
 )
 
-// The heap may always grow to the floor, and above half of it Go's own rule
-// applies.
+// The heap may always grow to the floor, above half of it Go's own rule
+// applies, and a large one may grow by less.
 func TestFloorPercent(t *testing.T) {
-	for _, live := range []uint64{0, 1 << 20, heapSmallest, 10 << 20, 17 << 20, heapFloor/2 - 1, heapFloor / 2, 1 << 30, 1 << 40} {
+	for _, live := range []uint64{0, 1 << 20, heapSmallest, 10 << 20, 17 << 20, heapFloor/2 - 1, heapFloor / 2, heapLarge - 1} {
 		percent := floorPercent(live)
 		goal := max(live, heapSmallest) * uint64(100+percent) / 100
 		if percent < gcPercent || goal > max(heapFloor, 2*live) || goal < max(heapFloor-heapFloor/50, 2*live) {
 			t.Errorf("%d bytes in use: %d percent, collected at %d", live, percent, goal)
+		}
+	}
+	for _, live := range []uint64{heapLarge, 1 << 30, 1 << 40} {
+		if p := floorPercent(live); p != largePercent {
+			t.Errorf("%d bytes in use: %d percent, want %d", live, p, largePercent)
 		}
 	}
 }
