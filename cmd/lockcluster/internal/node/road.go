@@ -26,6 +26,7 @@ type road struct {
 	controller *controller.Controller
 	monitor    *health.Monitor
 	rollback   *health.RollbackController
+	legacy     legacyWatch
 	logger     *slog.Logger
 
 	cancel context.CancelFunc
@@ -50,6 +51,7 @@ func newRoad(s config.Server, peers *rpc.Peers, settle func(string, lockcluster.
 		NodeID: s.NodeID, Calls: peers, Attached: attached(s), Settings: s.Settings.Replicated(), Observer: recorder, Window: window, Metrics: metrics,
 		Settle: settle, Logger: logger, Health: func() json.RawMessage { return r.health() },
 	})
+	r.legacy.check, r.legacy.tell = r.controller.CheckLegacy, metrics.LegacyUnreachable
 	r.monitor = health.NewMonitor(health.MonitorConfig{
 		Recorder: window, Active: r.active, Divergences: func() uint64 { return r.controller.Divergences() },
 	})
@@ -90,6 +92,7 @@ func (r *road) start(node *cluster.Node) {
 	r.cancel = cancel
 	r.controller.Start(node)
 	r.wg.Go(func() { r.monitor.Run(ctx) })
+	r.wg.Go(func() { r.legacy.run(ctx) })
 	r.wg.Go(func() { r.rollback.MonitorAndRollback(ctx) })
 	r.wg.Go(func() { r.controller.OnSettings(ctx, r.applySettings) })
 }
