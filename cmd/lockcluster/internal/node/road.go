@@ -151,7 +151,10 @@ func (s switcher) Rollback(ctx context.Context, reason string) error {
 }
 
 // roadDoor is the road as the gRPC door serves it.
-type roadDoor struct{ road *road }
+type roadDoor struct {
+	road *road
+	node *cluster.Node
+}
 
 func refusedRoad(err error) error {
 	if errors.Is(err, controller.ErrRefused) {
@@ -193,19 +196,4 @@ func (d roadDoor) Compare(ctx context.Context) ([]byte, error) {
 // ClearMismatches implements [rpc.Migration].
 func (d roadDoor) ClearMismatches(ctx context.Context) error {
 	return d.road.controller.ClearMismatches(ctx)
-}
-
-// Settings implements [rpc.Migration].
-func (d roadDoor) Settings(ctx context.Context) (map[string]string, error) {
-	return d.road.controller.Settings(ctx)
-}
-
-// SetSettings implements [rpc.Migration].
-func (d roadDoor) SetSettings(ctx context.Context, settings map[string]string, reason string) (lockcluster.SettingsResult, error) {
-	req := controller.SettingsRequest{Reason: reason}
-	for name, value := range settings {
-		req.Assignments = append(req.Assignments, bridge.Assignment{Name: name, Value: value})
-	}
-	res, err := d.road.controller.SetSettings(ctx, req)
-	return res, refusedRoad(err)
 }
