@@ -53,3 +53,39 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 }
+
+// With a legacy system attached, too: what its mode forbids is refused before
+// anything is done.
+func TestExitCodesWithLegacy(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file, source := filepath.Join(dir, "legacy.db"), "boltdb:"+filepath.Join(fixtures, "atlantis-0.47.1.db")
+	copyFile(t, filepath.Join(fixtures, "atlantis-0.47.1.db"), file)
+	d := startDev(t, "--base-port", freeBasePort(t, 1), "--nodes", "1", "--legacy-boltdb", file)
+	const migration = "enhanced-locking.migration."
+	for _, c := range []struct {
+		line string
+		code int
+		text string
+	}{
+		{"cluster mode enhanced", 1, "the legacy system decides"},
+		{"import --follow --from " + source, 1, "a legacy system is attached"},
+		{"config set " + migration + "switch-criteria.min-successful-operations=5", 0, "5"},
+		{"cluster mode shadow", 0, "mode shadow"},
+		{"cluster switch enhanced", 1, "criteria"},
+		{"cluster switch enhanced --dry-run", 1, "criteria"},
+		{"config set " + migration + "mode=blue-green " + migration + "active-system=enhanced", 1, "criteria"},
+		{"config set " + migration + "traffic-percentage=10", 1, "the mode is shadow"},
+		{"cluster mode gradual --percentage 10", 0, "mode gradual"},
+		{"import --from " + source, 1, "in mode gradual"},
+		{"cluster mode blue-green", 0, "mode blue-green"},
+		{"cluster mode blue-green --authority enhanced", 1, "the legacy system decides and its locks count"},
+		{"export --overwrite --to boltdb:" + file, 1, "another process has the file open"},
+		{"migration compare", 0, "0 different"},
+	} {
+		a := d.do(t, strings.Fields(c.line)...)
+		if a.code != c.code || !strings.Contains(a.stdout+a.stderr, c.text) {
+			t.Errorf("%s: want exit code %d and %q, got %s", c.line, c.code, c.text, a)
+		}
+	}
+}

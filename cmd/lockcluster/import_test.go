@@ -83,7 +83,7 @@ func TestImport(t *testing.T) {
 	}
 	run(1, "locks", "get", locks[0].Key)
 	again := run(0, append(arguments[:3:3], "--again")...)
-	again.want(t, 0, "1 lock was added to a cluster that already served").want(t, 0, "apply commands stay disabled")
+	again.want(t, 0, "1 lock was added to a cluster that had records of this source already").want(t, 0, "apply commands stay disabled")
 	run(0, arguments...) // nothing was released since
 	if sum(t, source) != before {
 		t.Error("the source has changed")

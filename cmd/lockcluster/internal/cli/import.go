@@ -16,7 +16,6 @@ import (
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/compat"
 	"github.com/lockcluster/lockcluster/migration"
-	"github.com/lockcluster/lockcluster/rpc"
 )
 
 type importFlags struct {
@@ -106,17 +105,13 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	var doer migration.Doer
 	var c *client
 	var guard *importGuard
-	hadLocks := false
 	if !f.dryRun {
 		if c, err = a.dial(ctx, &f.client); err != nil {
 			return err
 		}
 		defer func() { _ = c.Close() }()
 		doer = &patientDoer{c, f.client.timeout}
-		if guard, err = newImportGuard(ctx, c, origin, f, policy); err == nil {
-			hadLocks, err = c.hasLocks(ctx, f.namespace)
-		}
-		if err != nil {
+		if guard, err = newImportGuard(ctx, c, origin, f, policy); err != nil {
 			return f.client.explain(ctx, c, err)
 		}
 	}
@@ -139,7 +134,10 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 			err = guard.note(ctx, true)
 		}
 	}
-	report.NoteServed(hadLocks)
+	// Else the guard has seen to it, or the cluster remembers no earlier import.
+	if f.again || !f.dryRun && len(guard.earlier) == 0 && report.Known() > 0 {
+		report.NoteServed()
+	}
 	if _, statErr := os.Stat(f.quarantine); statErr == nil && !f.dryRun && leftOver(report) > 0 {
 		report.QuarantineDir = f.quarantine
 	}
@@ -296,14 +294,6 @@ func noteTable(w io.Writer, notes []migration.Note) error {
 		return nil
 	}
 	return t.flush()
-}
-
-// hasLocks reports whether anybody holds a lock in a namespace.
-func (c *client) hasLocks(ctx context.Context, namespace string) (bool, error) {
-	for _, err := range c.ListLocks(ctx, rpc.LockFilter{Namespace: namespace, Limit: 1}) {
-		return err == nil, err
-	}
-	return false, nil
 }
 
 // isOpenInSource reports whether --on-conflict would decide a conflict.

@@ -24,6 +24,13 @@ type importGuard struct {
 }
 
 func newImportGuard(ctx context.Context, c *client, from migration.Origin, f *importFlags, policy migration.ConflictPolicy) (*importGuard, error) {
+	st, err := c.Status(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	if st.LegacyNamespace == f.namespace && st.Mode == lockcluster.ModeGradual.String() {
+		return nil, errors.New("refused: in mode gradual an import cannot choose between two systems; go to blue-green or shadow first (lockcluster cluster mode)")
+	}
 	settings, err := c.Settings(ctx)
 	if err != nil {
 		return nil, err
