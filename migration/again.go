@@ -57,10 +57,15 @@ func ParseImported(setting string) (list []Imported, err error) {
 }
 
 // NoteImported returns what a cluster is to keep after an import: the list with
-// now in the place of the same import before its end, the latest last.
+// now in the place of the same import before, the latest last. One that came to
+// its end stays so while it is repeated: all that it brought was there.
 func NoteImported(list []Imported, now Imported) (string, error) {
 	list = slices.DeleteFunc(slices.Clone(list), func(old Imported) bool {
-		return old.Origin == now.Origin && old.SHA256 == now.SHA256
+		same := old.Origin == now.Origin && old.SHA256 == now.SHA256
+		if same && old.Complete && !now.Complete {
+			now = old
+		}
+		return same
 	})
 	list = append(list, now)
 	list = list[max(0, len(list)-importsMax):]

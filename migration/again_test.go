@@ -110,6 +110,17 @@ func TestNoteImported(t *testing.T) {
 	if again, err := ParseImported(text); err != nil || len(again) != len(list) || !again[len(again)-1].Complete {
 		t.Errorf("its end is noted as another import: %+v, %v", again, err)
 	}
+	repeated := last
+	repeated.Complete, repeated.At = false, noon.Add(time.Hour)
+	if list, err = ParseImported(text); err != nil {
+		t.Fatal(err)
+	}
+	if text, err = NoteImported(list, repeated); err != nil {
+		t.Fatal(err)
+	}
+	if list, err = ParseImported(text); err != nil || list[len(list)-1] != last {
+		t.Errorf("an import that ended is forgotten while it is repeated: %+v, %v", list[len(list)-1], err)
+	}
 	if _, err := NoteImported(nil, Imported{Origin: strings.Repeat("x", importsSizeMax)}); err == nil {
 		t.Error("a name that is too long was kept")
 	}
