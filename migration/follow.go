@@ -47,6 +47,16 @@ type Follower struct {
 	// Progress is told how it goes, every 10 s and on a goroutine of its own;
 	// may be nil.
 	Progress func(FollowStats)
+	// Started is told once, when everything that the source holds is applied; may
+	// be nil.
+	Started func(FollowStats)
+	// Failed is told of a reading or a call of Apply that failed, once until the
+	// reason changes, and of nil when it goes on; may be nil. It is called on
+	// several goroutines, one at a time.
+	Failed func(err error)
+
+	toldMu sync.Mutex // guards told; held while Failed is called
+	told   string     // the failure that was told last, empty: none
 
 	mu      sync.Mutex // guards what follows
 	seen    string     // newest version
@@ -55,7 +65,8 @@ type Follower struct {
 	stats   FollowStats
 	lag     lagCounter
 
-	memo *planMemo // of follow
+	memo  *planMemo // of follow
+	blind bool      // of watch: its last look failed
 }
 
 // sighting is a change of the source, when it was seen.
@@ -146,14 +157,19 @@ func (f *Follower) watch(ctx context.Context, changed chan<- struct{}) {
 func (f *Follower) look(ctx context.Context) bool {
 	version, err := f.Source.Version(ctx)
 	now := time.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if err != nil {
 		if ctx.Err() == nil {
-			f.failedLocked(err)
+			f.blind = true
+			f.failed(err)
 		}
 		return false
 	}
+	if f.blind { // what failed was the last look, and nothing else
+		f.blind = false
+		f.tell(nil)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if version == f.seen {
 		return false
 	}
@@ -168,9 +184,27 @@ func (f *Follower) look(ctx context.Context) bool {
 	return true
 }
 
-func (f *Follower) failedLocked(err error) {
+// failed notes a failure.
+func (f *Follower) failed(err error) {
+	f.mu.Lock()
 	f.stats.Failures++
 	f.stats.LastError = err.Error()
+	f.mu.Unlock()
+	f.tell(err)
+}
+
+// tell calls Failed if it does not know that yet.
+func (f *Follower) tell(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	f.toldMu.Lock()
+	defer f.toldMu.Unlock()
+	if f.Failed != nil && text != f.told {
+		f.Failed(err)
+	}
+	f.told = text
 }
 
 // follow reads and applies, round by round, until ctx ends.
@@ -186,15 +220,17 @@ func (f *Follower) follow(ctx context.Context, changed <-chan struct{}) error {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // it was to end
 		case err == nil:
-			applied, wait = plan, f.Interval
 			f.applied(version, start)
+			f.tell(nil)
+			if applied == nil && f.Started != nil {
+				f.Started(f.Stats())
+			}
+			applied, wait = plan, f.Interval
 		case !begun && !errors.Is(err, ErrBusy):
 			return err
 		default:
 			if !errors.Is(err, ErrBusy) { // it only changes too fast just now
-				f.mu.Lock()
-				f.failedLocked(err)
-				f.mu.Unlock()
+				f.failed(err)
 			}
 			wait = min(2*wait, followRetryMax)
 			rest = max(rest, wait)

@@ -127,7 +127,7 @@ func TestFollowWhileWritten(t *testing.T) {
 	if err := <-wrote; err != nil {
 		t.Fatal(err)
 	}
-	plan, _, err := planBolt(t.Context(), BoltImport{File: path, TempDir: t.TempDir()})
+	_, plan, _, err := planBolt(t.Context(), BoltImport{File: path, TempDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,18 @@ func TestFollowGoesOn(t *testing.T) {
 	write(3)
 	r := &replica{fail: 2}
 	src := FollowBolt(path, t.TempDir())
-	f := &Follower{Source: src, Apply: r.apply}
+	var told []string // in order
+	var toldMu sync.Mutex
+	tell := func(text string) {
+		toldMu.Lock()
+		defer toldMu.Unlock()
+		told = append(told, text)
+	}
+	f := &Follower{
+		Source: src, Apply: r.apply,
+		Started: func(s FollowStats) { tell(fmt.Sprintf("started with %d", s.Records)) },
+		Failed:  func(err error) { tell(fmt.Sprint(err)) },
+	}
 	stop := startFollower(t, f)
 	expect := func(n int) {
 		t.Helper()
@@ -188,6 +199,10 @@ func TestFollowGoesOn(t *testing.T) {
 	stats := stop()
 	if stats.Failures < 3 || stats.Removed != 3 || stats.Added != 5 || stats.LastError != "" {
 		t.Errorf("%+v", stats)
+	}
+	if len(told) < 5 || !strings.Contains(told[0], "target is away") || told[1] != "<nil>" || told[2] != "started with 3" ||
+		!strings.Contains(told[3], "no such file") || told[len(told)-1] != "<nil>" {
+		t.Errorf("told %q", told)
 	}
 	if b, err := json.Marshal(stats); err != nil || strings.Contains(string(b), "CANARY") {
 		t.Errorf("%s, %v", b, err)

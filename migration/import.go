@@ -63,6 +63,9 @@ type BoltImport struct {
 	// TempDir is where the copy is made, which holds secrets and is removed at
 	// the end. Empty: the system's directory for temporary files.
 	TempDir string
+	// Before is called with what was read, its hash and what will be imported,
+	// before anything is; its error ends the import. It may be nil.
+	Before func(ctx context.Context, src *Source, sha256 string, plan *Plan) error
 	// Progress: see [Importer.Progress].
 	Progress func(done, total int)
 }
@@ -73,7 +76,10 @@ type BoltImport struct {
 // The report is nil when nothing could be read. [Report.Complete] tells
 // whether a person has to look at it.
 func ImportBolt(ctx context.Context, cluster Doer, o BoltImport) (*Report, error) {
-	plan, c, err := planBolt(ctx, o)
+	src, plan, c, err := planBolt(ctx, o)
+	if err == nil && o.Before != nil && !o.DryRun {
+		err = o.Before(ctx, src, c.SHA256, plan)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,20 +100,20 @@ func ImportBolt(ctx context.Context, cluster Doer, o BoltImport) (*Report, error
 
 // planBolt copies, reads and plans. The copy that it returns tells what was
 // copied; its file is gone.
-func planBolt(ctx context.Context, o BoltImport) (*Plan, *Copy, error) {
+func planBolt(ctx context.Context, o BoltImport) (*Source, *Plan, *Copy, error) {
 	c, err := CopyBolt(ctx, o.File, o.TempDir)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	src, err := ReadBolt(c)
 	if rm := c.Close(); rm != nil {
 		err = errors.Join(err, fmt.Errorf("remove the copy, which holds secrets: %w", rm))
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", o.File, err)
+		return nil, nil, nil, fmt.Errorf("%s: %w", o.File, err)
 	}
 	plan, err := BuildPlan(src, o.PlanOptions)
-	return plan, c, err
+	return src, plan, c, err
 }
 
 // ReadOrigin reads everything that a legacy system stores. others counts the

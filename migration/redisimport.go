@@ -10,9 +10,10 @@ import (
 type RedisImport struct {
 	URL *RedisURL
 	PlanOptions
-	// DryRun, QuarantineDir and Progress: see [BoltImport].
+	// DryRun, QuarantineDir, Before and Progress: see [BoltImport].
 	DryRun        bool
 	QuarantineDir string
+	Before        func(ctx context.Context, src *Source, sha256 string, plan *Plan) error
 	Progress      func(done, total int)
 }
 
@@ -41,6 +42,9 @@ func (o *RedisImport) run(ctx context.Context, cluster Doer, reader *redisReader
 		return nil, fmt.Errorf("%s: %w", o.URL, err)
 	}
 	plan, err := BuildPlan(content.Source, o.PlanOptions)
+	if err == nil && o.Before != nil && !o.DryRun {
+		err = o.Before(ctx, content.Source, content.Digest, plan)
+	}
 	if err != nil {
 		return nil, err
 	}

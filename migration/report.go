@@ -114,11 +114,11 @@ func (r *Report) take(rec PlanRecord, isNew bool) {
 	r.digests = append(r.digests, digestOf(rec))
 }
 
-// NoteServed adds a note if the import brought locks into a namespace that was
-// in use before: hadLocks says that it had any. An Atlantis that runs on the
-// cluster may have released them since the source was written.
-func (r *Report) NoteServed(hadLocks bool) {
-	if r.DryRun || r.Imported == 0 || !hadLocks && r.known == 0 {
+// NoteServed adds a note if the import brought locks into a cluster that had the
+// source before, in part or as a whole: if Atlantis runs on that cluster, it may
+// have released them there.
+func (r *Report) NoteServed() {
+	if r.DryRun || r.Imported == 0 {
 		return
 	}
 	were := strconv.Itoa(r.Imported) + " locks were"
@@ -126,9 +126,12 @@ func (r *Report) NoteServed(hadLocks bool) {
 		were = "1 lock was"
 	}
 	r.Notes = append(r.Notes, Note{Bucket: BucketLocks, About: []string{
-		were + " added to a cluster that already served; if Atlantis already runs on this cluster, locks it has released since may be back",
+		were + " added to a cluster that had records of this source already; locks that Atlantis has released there are back",
 	}})
 }
+
+// Known counts the records that the cluster had before.
+func (r *Report) Known() int { return r.known }
 
 // finish computes the digest.
 func (r *Report) finish() { r.Digest = digestSum(r.digests) }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -38,34 +39,74 @@ func (s *Server) newHTTP() *http.Server {
 // livez says that the process runs. A node without a leader is alive: to
 // restart it would help nobody.
 func (s *Server) livez(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, "ok\n")
+	answer(w, http.StatusOK, plainText, "ok\n")
 }
 
-// readyz says whether the node can serve; with ?verbose each check's outcome.
+// outcome is one check of a probe. The JSON names are a contract.
+type outcome struct {
+	Name     string `json:"name"`
+	OK       bool   `json:"ok"`
+	Advisory bool   `json:"advisory,omitempty"`
+	Problem  string `json:"problem,omitempty"`
+}
+
+// readyz says whether the node can serve, and what is wrong; with ?verbose each
+// check's outcome, with ?json the same for programs.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 	defer cancel()
-	var verbose, failed strings.Builder
-	ready := s.checks(ctx, func(name string, err error) {
-		if err == nil {
-			fmt.Fprintf(&verbose, "[+] %s ok\n", name)
-			return
+	outcomes := []outcome{}
+	ready := s.checks(ctx, func(c Check, err error) {
+		o := outcome{Name: c.Name, OK: err == nil, Advisory: c.Advisory}
+		if err != nil {
+			o.Problem = err.Error()
 		}
-		fmt.Fprintf(&verbose, "[-] %s: %v\n", name, err)
-		fmt.Fprintf(&failed, "%s: %v\n", name, err)
+		outcomes = append(outcomes, o)
 	})
-	code, text := http.StatusOK, "ok\n"
+	code := http.StatusOK
 	if !ready {
-		code, text = http.StatusServiceUnavailable, "not ready\n"+failed.String()
+		code = http.StatusServiceUnavailable
 	}
-	if r.URL.Query().Has("verbose") {
-		text = verbose.String() + strings.SplitAfter(text, "\n")[0]
+	if r.URL.Query().Has("json") {
+		b, _ := json.Marshal(struct { // texts and truth values always have a form
+			Ready  bool      `json:"ready"`
+			Checks []outcome `json:"checks"`
+		}{ready, outcomes})
+		answer(w, code, "application/json", string(b)+"\n")
+		return
 	}
-	answer(w, code, text)
+	answer(w, code, plainText, readyText(ready, outcomes, r.URL.Query().Has("verbose")))
 }
 
-func answer(w http.ResponseWriter, code int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+// readyText is the answer of readyz for a person.
+func readyText(ready bool, outcomes []outcome, verbose bool) string {
+	verdict := "ok\n"
+	if !ready {
+		verdict = "not ready\n"
+	}
+	var all, wrong strings.Builder
+	for _, o := range outcomes {
+		switch {
+		case o.OK:
+			fmt.Fprintf(&all, "[+] %s ok\n", o.Name)
+		case o.Advisory:
+			fmt.Fprintf(&all, "[!] %s: %s\n", o.Name, o.Problem)
+			fmt.Fprintf(&wrong, "warning: %s: %s\n", o.Name, o.Problem)
+		default:
+			fmt.Fprintf(&all, "[-] %s: %s\n", o.Name, o.Problem)
+			fmt.Fprintf(&wrong, "%s: %s\n", o.Name, o.Problem)
+		}
+	}
+	if verbose {
+		return all.String() + verdict
+	}
+	return verdict + wrong.String()
+}
+
+const plainText = "text/plain; charset=utf-8"
+
+func answer(w http.ResponseWriter, code int, kind, text string) {
+	w.Header().Set("Content-Type", kind)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)

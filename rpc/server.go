@@ -234,21 +234,21 @@ func (s *Server) Close(ctx context.Context) error {
 
 // checks runs all checks of the node and calls each with the outcome. It
 // returns whether the node is ready.
-func (s *Server) checks(ctx context.Context, each func(name string, err error)) bool {
+func (s *Server) checks(ctx context.Context, each func(c Check, err error)) bool {
 	ready := true
-	report := func(name string, err error) {
-		ready = ready && err == nil
+	report := func(c Check, err error) {
+		ready = ready && (err == nil || c.Advisory)
 		if each != nil {
-			each(name, err)
+			each(c, err)
 		}
 	}
 	var err error
 	if s.draining.Load() {
 		err = errors.New("the node is stopping")
 	}
-	report("accepting", err)
+	report(Check{Name: "accepting"}, err)
 	for _, c := range s.sys.Checks {
-		report(c.Name, c.Run(ctx))
+		report(c, c.Run(ctx))
 	}
 	return ready
 }

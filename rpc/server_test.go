@@ -157,6 +157,7 @@ func get(tb testing.TB, url string, want int) string {
 // the checks at once and names what fails.
 func TestHTTP(t *testing.T) {
 	var problem atomic.Pointer[string]
+	var advice atomic.Bool
 	registry := prometheus.NewRegistry()
 	s := newSystem(t, 1, func(c *rpc.Config, sys *rpc.System) {
 		c.HTTPAddr, c.Registerer, c.Gatherer = "127.0.0.1:0", registry, registry
@@ -165,13 +166,18 @@ func TestHTTP(t *testing.T) {
 				return errors.New(*p)
 			}
 			return nil
+		}}, {Name: "legacy", Advisory: true, Run: func(context.Context) error {
+			if advice.Load() {
+				return errors.New("away")
+			}
+			return nil
 		}}}
 	})
 	base := "http://" + s.nodes[0].server.HTTPAddr()
 	if got := get(t, base+"/readyz", 200); got != "ok\n" {
 		t.Errorf("ready: %q", got)
 	}
-	if got := get(t, base+"/readyz?verbose", 200); got != "[+] accepting ok\n[+] leader ok\nok\n" {
+	if got := get(t, base+"/readyz?verbose", 200); got != "[+] accepting ok\n[+] leader ok\n[+] legacy ok\nok\n" {
 		t.Errorf("ready, verbose: %q", got)
 	}
 	text := "no leader"
@@ -179,11 +185,23 @@ func TestHTTP(t *testing.T) {
 	if got := get(t, base+"/readyz", 503); got != "not ready\nleader: no leader\n" {
 		t.Errorf("not ready: %q", got)
 	}
-	if got := get(t, base+"/readyz?verbose", 503); got != "[+] accepting ok\n[-] leader: no leader\nnot ready\n" {
+	if got := get(t, base+"/readyz?verbose", 503); got != "[+] accepting ok\n[-] leader: no leader\n[+] legacy ok\nnot ready\n" {
 		t.Errorf("not ready, verbose: %q", got)
 	}
 	get(t, base+"/livez", 200)
 	problem.Store(nil)
+	advice.Store(true)
+	if got := get(t, base+"/readyz", 200); got != "ok\nwarning: legacy: away\n" {
+		t.Errorf("an advisory check: %q", got)
+	}
+	if got := get(t, base+"/readyz?verbose", 200); got != "[+] accepting ok\n[+] leader ok\n[!] legacy: away\nok\n" {
+		t.Errorf("an advisory check, verbose: %q", got)
+	}
+	if got := get(t, base+"/readyz?json", 200); got != `{"ready":true,"checks":[{"name":"accepting","ok":true},`+
+		`{"name":"leader","ok":true},{"name":"legacy","ok":false,"advisory":true,"problem":"away"}]}`+"\n" {
+		t.Errorf("an advisory check, JSON: %q", got)
+	}
+	advice.Store(false)
 	s.nodes[0].server.Drain()
 	get(t, base+"/readyz", 503)
 	get(t, base+"/livez", 200)

@@ -21,7 +21,8 @@ type System struct {
 	Caller  Caller
 	// Migration drives the road between two lock systems.
 	Migration Migration
-	// Checks are what /readyz and the health service look at; all must pass.
+	// Checks are what /readyz and the health service look at; all that are not
+	// advisory must pass.
 	Checks []Check
 }
 
@@ -118,6 +119,10 @@ type Check struct {
 	Name string
 	// Run returns nil if the condition holds. It must be quick.
 	Run func(ctx context.Context) error
+	// Advisory marks a condition that is told and does not make the node unready:
+	// one that fails on all nodes at once, so that to send requests elsewhere would
+	// not help.
+	Advisory bool
 }
 
 // ClusterStatus describes a cluster as one of its nodes sees it. The JSON names

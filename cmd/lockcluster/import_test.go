@@ -3,10 +3,14 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/lockcluster/lockcluster/internal/testutil"
 )
 
 // fixtures is where the databases of real Atlantis versions are. Their values
@@ -73,7 +77,14 @@ func TestImport(t *testing.T) {
 		t.Errorf("%d locks are listed, %d were imported: %v", len(locks), first.Imported, err)
 	}
 	run(0, "locks", "release", locks[0].Key, "--force")
-	run(0, arguments[:3]...).want(t, 0, "1 lock was added to a cluster that already served").want(t, 0, "apply commands stay disabled")
+	refused := run(1, arguments...)
+	if refused.stdout != "" || !strings.Contains(refused.stderr, "would bring 1 record back") || !strings.Contains(refused.stderr, "  lock "+locks[0].Key+" of ") {
+		t.Errorf("a lock that was released came near to be back: %s", refused)
+	}
+	run(1, "locks", "get", locks[0].Key)
+	again := run(0, append(arguments[:3:3], "--again")...)
+	again.want(t, 0, "1 lock was added to a cluster that had records of this source already").want(t, 0, "apply commands stay disabled")
+	run(0, arguments...) // nothing was released since
 	if sum(t, source) != before {
 		t.Error("the source has changed")
 	}
@@ -98,6 +109,73 @@ func TestImport(t *testing.T) {
 	}
 	if strings.Contains(strings.ToUpper(said.String()), canary) {
 		t.Error("a secret came out")
+	}
+}
+
+// A follower says at once what it follows and when it has begun, tells failures
+// as they come, and prints its figures at the end alone. The cluster remembers
+// it: a lock that is released there afterwards does not come back unasked.
+func TestImportFollow(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "--base-port", freeBasePort(t, 1), "--nodes", "1")
+	file := filepath.Join(t.TempDir(), "atlantis.db")
+	copyFile(t, filepath.Join(fixtures, "atlantis-0.47.1.db"), file)
+	cmd := exec.Command(binary, "import", "--follow", "-o", "json", "--from", "boltdb:"+file, "--endpoints", d.endpoints())
+	var stdout, stderr safeBuffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	said := func(text string) {
+		t.Helper()
+		testutil.WaitFor(t, startTimeout, func() error {
+			if !strings.Contains(stderr.String(), text) {
+				return fmt.Errorf("want %q, it says %s", text, stderr.String())
+			}
+			return nil
+		})
+	}
+	said("following boltdb:" + file)
+	said("started: ")
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	said("failed, and is tried again: ")
+	if err := os.Rename(file+".away", file); err != nil {
+		t.Fatal(err)
+	}
+	said("it goes on")
+	if stdout.String() != "" {
+		t.Errorf("before the end it prints %s", stdout.String())
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	var stats struct {
+		Records int `json:"records"`
+		Applied int `json:"applied"`
+	}
+	if err := json.Unmarshal([]byte(stdout.String()), &stats); err != nil || stats.Records == 0 || stats.Applied == 0 {
+		t.Errorf("%v: %s", err, stdout.String())
+	}
+
+	d.do(t, "import", "--from", "boltdb:"+file).want(t, 0, "locks imported   0")
+	var locks []struct {
+		Key string `json:"key"`
+	}
+	if err := json.Unmarshal([]byte(d.do(t, "locks", "list", "-o", "json").stdout), &locks); err != nil || len(locks) == 0 {
+		t.Fatal(err, locks)
+	}
+	d.do(t, "locks", "release", locks[0].Key, "--force").want(t, 0, "released")
+	d.do(t, "import", "--from", "boltdb:"+file).want(t, 1, locks[0].Key)
+	d.do(t, "import", "--follow", "--from", "boltdb:"+file).want(t, 1, locks[0].Key)
+	d.do(t, "config", "get").want(t, 0, "SETTING") // what is remembered is no setting for people
+	if out := d.do(t, "config", "get", "-o", "json").stdout; strings.Contains(out, "internal") {
+		t.Errorf("config get shows %s", out)
 	}
 }
 

@@ -60,12 +60,29 @@ func Normalize(assignments []Assignment) (map[string]string, error) {
 	return changes, problems.asError()
 }
 
+// Judge is [Normalize] that also refuses assignments which contradict each other
+// whatever else is set: those of the mode and of what belongs to another mode.
+func Judge(assignments []Assignment) (map[string]string, error) {
+	changes, err := Normalize(assignments)
+	if err != nil || changes[nameMode] == "" || changes[nameEnabled] == textFalse {
+		return changes, err
+	}
+	v, _ := FromSettings(changes)
+	c := checker{Values: v}
+	c.mode(Site{Offline: true})
+	return changes, c.problems.asError()
+}
+
 // assign adds one assignment to changes.
 func assign(changes map[string]string, a Assignment) *Problem {
 	s := find(a.Name)
 	switch {
 	case s == nil:
-		return unknown(Place{}, a.Name)
+		p := unknown(Place{}, a.Name)
+		if near := find(p.Nearest); near == nil || near.NodeOnly {
+			p.Nearest = "" // a section, or read at a node's start: it could not be assigned either
+		}
+		return p
 	case s.NodeOnly:
 		return contradiction(Place{}, a.Name, "is read when a node starts, from its file, environment or --%s: it cannot be changed here", s.Flag())
 	}

@@ -62,9 +62,14 @@ func unknownEnv(at Place, name string) *Problem {
 	}
 	var names []string
 	for i := range registry {
-		names = append(names, registry[i].Env()...)
+		if registry[i].Available() {
+			names = append(names, registry[i].Env()...)
+		}
 	}
-	return &Problem{Place: at, Name: name, Text: "unknown setting", Nearest: nearest.Of(name, names)}
+	if near := nearest.Near(name, names); near != "" || strings.HasPrefix(name, envOf(enhancedPrefix)) {
+		return &Problem{Place: at, Name: name, Text: "unknown setting", Nearest: nearest.Of(name, names)}
+	}
+	return &Problem{Place: at, Name: name, Text: `unknown setting; "lockcluster config mapping -o json" lists all names`}
 }
 
 // AddFlags adds a flag for every setting to fs, hidden from its help: there are

@@ -173,7 +173,8 @@ func TestFromEnv(t *testing.T) {
 	}
 	for entry, want := range map[string]string{
 		"ATLANTIS_ENHANCED_LOCKING_ENABLE=true":           `environment variable ATLANTIS_ENHANCED_LOCKING_ENABLE: unknown setting, did you mean "ATLANTIS_ENHANCED_LOCKING_ENABLED"?`,
-		"ATLANTIS_FEATURE_PRIORITY_QUEUE=true":            `did you mean "ATLANTIS_FEATURE_PRIORITYQUEUE"?`,
+		"ATLANTIS_FEATURE_METRICS_COLLECTION=true":        `did you mean "ATLANTIS_FEATURE_METRICSCOLLECTION"?`,
+		"ATLANTIS_FEATURE_PRIORITY_QUEUE=true":            `"lockcluster config mapping -o json" lists all names`, // the flag of that name is not available
 		"ATLANTIS_ENHANCED_LOCKING_REDIS_ADDR=h:1":        "--legacy-redis",
 		"ATLANTIS_ENHANCED_LOCKING_MAX_QUEUE_SIZE=5":      "the length of a queue is fixed",
 		"ATLANTIS_LOCK_TIMEOUT=30":                        "environment variable ATLANTIS_LOCK_TIMEOUT: want a time such as 30s",

@@ -286,3 +286,49 @@ func TestTranslateConfig(t *testing.T) {
 		}
 	}
 }
+
+// What is suggested for an unknown name can be used: no flag that is not
+// available, and for "config set" nothing that only a node's start reads.
+func TestSuggestionsCanBeUsed(t *testing.T) {
+	for name, want := range map[string]string{
+		"enhanced-locking.feature-flags.health-chek":     `did you mean "enhanced-locking.feature-flags.health-checks"?`,
+		"feature_flags.enhanced_metric":                  `did you mean "enhanced-locking.feature-flags.enhanced-metrics"?`,
+		"enhanced-locking.feature-flags.priority-queing": "this version has enhanced-metrics and health-checks",
+		"enhanced-locking.feature-flags.debug-endpoint":  "this version has enhanced-metrics and health-checks",
+		"enhanced-locking.priority-queu":                 "unknown setting",
+		"enhanced-locking.backen":                        "unknown setting",
+	} {
+		_, err := Normalize([]Assignment{{name, "true"}})
+		var problems Problems
+		if !errors.As(err, &problems) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", name, err, want)
+			continue
+		}
+		near := problems[0].Nearest
+		if s := find(near); near != "" && (s == nil || !s.Available() || s.NodeOnly) {
+			t.Errorf("%s: %q is suggested, which cannot be set", name, near)
+		}
+	}
+}
+
+// What one call asks for may contradict itself whatever is set already; what
+// the present settings decide about is not judged.
+func TestJudge(t *testing.T) {
+	const prefix = "enhanced-locking.migration."
+	for _, c := range []struct {
+		set  []Assignment
+		want string // empty: it is possible
+	}{
+		{[]Assignment{{prefix + "mode", "shadow"}, {prefix + "traffic-percentage", "10"}}, "is for mode gradual, but the mode is shadow"},
+		{[]Assignment{{prefix + "mode", "legacy"}, {prefix + "active-system", "enhanced"}}, "is for mode blue-green, but the mode is legacy"},
+		{[]Assignment{{prefix + "mode", "purple"}}, "want legacy"},
+		{[]Assignment{{prefix + "mode", "gradual"}, {prefix + "traffic-percentage", "10"}}, ""},
+		{[]Assignment{{prefix + "traffic-percentage", "10"}}, ""},
+		{[]Assignment{{prefix + "mode", "shadow"}}, ""},
+		{[]Assignment{{prefix + "mode", ""}}, ""},
+	} {
+		if _, err := Judge(c.set); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: got %v, want %q", c.set, err, c.want)
+		}
+	}
+}

@@ -94,10 +94,29 @@ func unknown(at Place, name string) *Problem {
 			return &Problem{Place: at, Name: cut(name), Text: "is not a setting here: " + instead}
 		}
 	}
+	if strings.HasPrefix(canonical(name), flagsPrefix) {
+		return unknownFlag(at, name)
+	}
 	return &Problem{Place: at, Name: cut(name), Text: "unknown setting", Nearest: nearestName(name)}
 }
 
-// nearestName returns the known name that was probably meant: one with the same
+// unknownFlag returns the problem of a name that means no feature flag. There
+// are few that can be used: unless one of them is near, all are named.
+func unknownFlag(at Place, name string) *Problem {
+	var usable []string
+	for _, f := range Features() {
+		usable = append(usable, f.Name)
+	}
+	p := &Problem{Place: at, Name: cut(name), Text: "unknown setting"}
+	if near := nearest.Near(strings.TrimPrefix(canonical(name), flagsPrefix), usable); near != "" {
+		p.Nearest = flagsPrefix + near
+	} else {
+		p.Text = "unknown feature flag; this version has " + strings.Join(usable, " and ")
+	}
+	return p
+}
+
+// nearestName returns the usable name that was probably meant: one with the same
 // last part, else one of the same section, else the nearest of all.
 func nearestName(name string) string {
 	name = canonical(name)
@@ -107,6 +126,9 @@ func nearestName(name string) string {
 	}
 	var all, siblings []string
 	for i := range registry {
+		if !registry[i].Available() {
+			continue
+		}
 		for _, n := range registry[i].Names() {
 			if n == leaf || strings.HasSuffix(n, "."+leaf) {
 				return n

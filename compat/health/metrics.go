@@ -23,6 +23,7 @@ type MigrationMetrics struct {
 	mirrorPending    prometheus.Gauge
 	gateClosed       prometheus.Histogram
 	epoch            prometheus.Gauge
+	legacyAway       prometheus.Gauge
 	mode             []prometheus.Gauge // as modes
 }
 
@@ -46,6 +47,8 @@ func NewMigrationMetrics(r prometheus.Registerer) (*MigrationMetrics, error) {
 			Name: prefix + "gate_closed_seconds", Help: "How long requests waited at the gate of a switch.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
+		legacyAway: gauge("lockcluster_legacy_unreachable",
+			"1 while the legacy system decides about locks and does not answer this node."),
 		epoch: gauge(prefix+"epoch", "Epoch of the migration state: every change raises it."),
 	}
 	divergence := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -60,7 +63,7 @@ func NewMigrationMetrics(r prometheus.Registerer) (*MigrationMetrics, error) {
 	for _, v := range modes {
 		m.mode = append(m.mode, mode.WithLabelValues(v.String()))
 	}
-	return m, register(r, m.rollbacks, m.rollbackFailures, m.rollbackFrozen, m.shadow, m.mirrorPending, m.gateClosed, m.epoch, divergence, mode)
+	return m, register(r, m.rollbacks, m.rollbackFailures, m.rollbackFrozen, m.shadow, m.mirrorPending, m.gateClosed, m.epoch, m.legacyAway, divergence, mode)
 }
 
 // ShadowOperations counts n operations that were repeated in shadow mode.
@@ -75,6 +78,9 @@ func (m *MigrationMetrics) MirrorPending(n int) { m.mirrorPending.Set(float64(n)
 
 // GateClosed notes how long a switch kept the gate closed.
 func (m *MigrationMetrics) GateClosed(d time.Duration) { m.gateClosed.Observe(d.Seconds()) }
+
+// LegacyUnreachable says whether the legacy system, which decides, is away.
+func (m *MigrationMetrics) LegacyUnreachable(away bool) { m.legacyAway.Set(fromBool(away)) }
 
 // SetState shows the migration's epoch and mode; an unset mode is enhanced.
 func (m *MigrationMetrics) SetState(s lockcluster.Migration) {

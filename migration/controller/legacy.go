@@ -165,6 +165,16 @@ func (l *legacy) check(ctx context.Context, m *lockcluster.Migration) error {
 	return l.use(ctx, func(b backends.Backend) error { return b.Check(ctx) })
 }
 
+// CheckLegacy returns why the legacy system cannot decide about locks now, nil if
+// it can, or if it does not decide about any.
+func (c *Controller) CheckLegacy(ctx context.Context) error {
+	m := c.Migration()
+	if m.Legacy == "" || m.Decides(m.Namespace) == lockcluster.SystemEnhanced {
+		return nil
+	}
+	return c.legacy.check(ctx, &m)
+}
+
 // read calls f with the legacy system's present records.
 func (l *legacy) read(ctx context.Context, m *lockcluster.Migration, f func(r state.Reader)) error {
 	if !l.here(m) {

@@ -146,6 +146,10 @@ func (t *term) toSharedMode(c *change, req *lockcluster.ModeRequest) error {
 // has to say whose records count.
 func (t *term) attachFor(c *change, req *lockcluster.ModeRequest) error {
 	if c.before.Mode != lockcluster.ModeEnhanced {
+		if req.Authority != "" && req.Authority != c.authority.String() {
+			return fmt.Errorf("%w: the %s system decides and its locks count; --authority is for a legacy system that is not attached yet, "+
+				"\"lockcluster cluster switch\" changes who decides", ErrRefused, c.authority)
+		}
 		return nil
 	}
 	if req.Kind == "" {

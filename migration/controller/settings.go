@@ -73,6 +73,9 @@ func (t *term) setSettings(ctx context.Context, req SettingsRequest) (res lockcl
 	site := bridge.Site{Legacy: m.Legacy}
 	changes, err := bridge.Changes(site, current, req.Assignments)
 	if err != nil {
+		if _, wrong := bridge.Judge(req.Assignments); wrong == nil { // it is the present state that forbids it
+			return res, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
 		return res, fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
 	}
 	merged := maps.Clone(current)

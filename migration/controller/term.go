@@ -340,7 +340,7 @@ func (t *term) adoptFence(ctx context.Context, m *lockcluster.Migration) error {
 	err := t.c.legacy.raise(ctx, m, t.fence(m))
 	have, ok := backends.FenceOf(err)
 	if !ok || errors.Is(err, migration.ErrFollowed) {
-		return nil //nolint:nilerr // what else is wrong shows when it is used
+		return nil // what else is wrong shows when it is used
 	}
 	t.c.log.Warn("the legacy system was another cluster's, which is refused from now on", "fence", have.String())
 	return t.store(ctx, map[string]string{settingFenceBase: strconv.FormatUint(have.Term, 10)})

@@ -37,9 +37,18 @@ func TestMissingPeersAreNamed(t *testing.T) {
 // Bad flags are refused with 2 before anything runs.
 func TestBadFlags(t *testing.T) {
 	for _, args := range [][]string{
-		{"-rounds", "0"}, {"-seconds", "0"}, {"-log-store", "paper"}, {"-o", "xml"}, {"-workloads", "naps-1"},
-		{"-systems", "mongodb"}, {"-nosuchflag"}, {"more"},
-		{"failover", "-kills", "0", "-transfers", "0"}, {"failover", "-log-store", "paper"}, {"scale", "-locks", "1"}, {"scale", "-writers", "0"},
+		{"-rounds", "0"},
+		{"-seconds", "0"},
+		{"-log-store", "paper"},
+		{"-o", "xml"},
+		{"-workloads", "naps-1"},
+		{"-systems", "mongodb"},
+		{"-nosuchflag"},
+		{"more"},
+		{"failover", "-kills", "0", "-transfers", "0"},
+		{"failover", "-log-store", "paper"},
+		{"scale", "-locks", "1"},
+		{"scale", "-writers", "0"},
 	} {
 		if code, err := run(t.Context(), args); code != exitUsage || err == nil {
 			t.Errorf("%v: exit code %d, %v", args, code, err)

@@ -142,10 +142,10 @@ func pair(ctx context.Context, c system.Client, l *system.Lock) (timing, error) 
 	released, err := c.Unlock(ctx, l)
 	t.whole = time.Since(start)
 	if err != nil {
-		return t, fmt.Errorf("Unlock: %w", err)
+		return t, fmt.Errorf("unlock: %w", err)
 	}
 	if !released {
-		return t, fmt.Errorf("Unlock found the lock gone")
+		return t, fmt.Errorf("unlock found the lock gone")
 	}
 	return t, nil
 }
@@ -158,10 +158,10 @@ func readsWorker(c system.Client, i int, listed []*system.Lock) worker {
 		value, err := c.Get(ctx, l)
 		t := timing{whole: time.Since(start)}
 		if err != nil {
-			return t, fmt.Errorf("Get: %w", err)
+			return t, fmt.Errorf("get: %w", err)
 		}
 		if len(value) == 0 {
-			return t, fmt.Errorf("Get did not find the lock %s", l.Text())
+			return t, fmt.Errorf("get did not find the lock %s", l.Text())
 		}
 		return t, nil
 	}
@@ -173,10 +173,10 @@ func listsWorker(c system.Client) worker {
 		got, err := c.List(ctx, listRepo)
 		t := timing{whole: time.Since(start)}
 		if err != nil {
-			return t, fmt.Errorf("List: %w", err)
+			return t, fmt.Errorf("list: %w", err)
 		}
 		if got.Locks != ListSize {
-			return t, fmt.Errorf("List returned %d locks, want %d", got.Locks, ListSize)
+			return t, fmt.Errorf("list returned %d locks, want %d", got.Locks, ListSize)
 		}
 		return t, nil
 	}

@@ -137,6 +137,25 @@ func TestUsage(t *testing.T) {
 		{line: "config validate no-such.yaml", want: "no-such.yaml"},
 		{line: "config mapping", env: "ATLANTIS_ENHANCED_LOCKING_ENABLE=true", want: `did you mean "ATLANTIS_ENHANCED_LOCKING_ENABLED"?`},
 		{line: "config mapping --config no-such.yaml", want: "no-such.yaml"},
+		{line: "cluster mode purple", want: `"purple" is no mode`},
+		{line: "cluster mode shadow --percentage 10", want: "--percentage goes with mode gradual"},
+		{line: "cluster mode --percentage 10", want: "--percentage goes with mode gradual"},
+		{line: "cluster mode gradual --percentage 200", want: "use 0 to 100"},
+		{line: "cluster mode gradual --canary x", want: "--canary"},
+		{line: "cluster mode shadow --authority ada", want: `--authority "ada"`},
+		{line: "cluster mode --dry-run", want: "--dry-run goes with a mode"},
+		{line: "cluster switch purple", want: "enhanced or legacy"},
+		{line: "cluster feature enable frobnication", want: "this version has enhanced-metrics and health-checks"},
+		{line: "cluster feature enable priority-queue", want: "priority-queu"},
+		{line: "cluster feature enable async-operations", want: "not available in this version"},
+		{line: "config get enhanced-locking.enabeld", want: `did you mean "enhanced-locking.enabled"?`},
+		{line: "config set enhanced-locking.enabled", want: "want NAME=VALUE"},
+		{line: "config set enhanced-locking.migration.mode=purple", want: "want legacy"},
+		{line: "config set enhanced-locking.migration.mode=shadow enhanced-locking.migration.traffic-percentage=10", want: "the mode is shadow"},
+		{line: "config set enhanced-locking.feature-flags.batch-operations=true", want: "not available in this version"},
+		{line: "locks validate --from x", want: "boltdb:FILE"},
+		{line: "migration status now", want: `unexpected "now"`},
+		{line: "migration stauts", want: `did you mean "status"?`},
 		{line: "server", env: "LOCKCLUSTER_NODEID=n1", want: "did you mean LOCKCLUSTER_NODE_ID?"},
 	} {
 		code, out, diagnostics := command(t, []string{c.env}, strings.Fields(c.line)...)
@@ -172,6 +191,9 @@ func TestUnreachable(t *testing.T) {
 	for _, line := range []string{
 		"cluster status", "cluster members", "locks list", "locks get a/b/./d/", "locks acquire a/b/./d/ --pull 1",
 		"cluster snapshot save " + file, "import --quarantine= --from " + source, "cluster add n4 127.0.0.1:1",
+		"cluster mode", "cluster mode shadow", "cluster switch enhanced", "cluster feature list", "cluster feature enable health-checks",
+		"config get", "config set enhanced-locking.migration.mode=shadow", "migration status", "migration report", "migration compare",
+		"export --to boltdb:" + file, "locks validate", "locks release a/b/./d/ --force", "cluster remove n1", "cluster transfer-leader",
 	} {
 		for _, endpoint := range []string{"127.0.0.1:1", silent.Addr().String()} {
 			t.Run(line+" "+endpoint, func(t *testing.T) {
@@ -181,7 +203,7 @@ func TestUnreachable(t *testing.T) {
 				if code != 1 || !strings.Contains(diagnostics, "no node answers at "+endpoint+": is the cluster running?") {
 					t.Errorf("exit code %d, %s", code, diagnostics)
 				}
-				if d := time.Since(begin); d > 20*time.Second {
+				if d := time.Since(begin); d > 30*time.Second {
 					t.Errorf("gave up after %v", d)
 				}
 			})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/compat/bridge"
@@ -108,9 +109,6 @@ A cluster that has no legacy system yet gets that of the node which is asked
 		if len(words) == 0 {
 			return a.showMode(ctx, c)
 		}
-		if _, err := lockcluster.ParseMode(words[0]); err != nil {
-			return usagef("%q is no mode: use enhanced, legacy, shadow, gradual or blue-green", words[0])
-		}
 		req.Mode, req.Timeout, req.KeepCanary = words[0], where.timeout, !fs.Changed("canary")
 		if fs.Changed("percentage") {
 			req.Percentage = &percentage
@@ -128,6 +126,7 @@ A cluster that has no legacy system yet gets that of the node which is asked
 		}
 		return a.print(res, func(w io.Writer) error { return modeTable(w, &res) })
 	}
+	cmd.PreRunE = func(_ *cobra.Command, words []string) error { return checkMode(words, fs, percentage, req.Authority) }
 	cmd.RunE = a.withPatience(&where, run)
 	a.addClientFlags(fs, &where)
 	fs.Lookup("timeout").DefValue, where.timeout = gateTimeout.String(), gateTimeout
@@ -138,6 +137,35 @@ A cluster that has no legacy system yet gets that of the node which is asked
 	fs.BoolVar(&req.DryRun, "dry-run", false, "show what would be changed; change nothing")
 	fs.BoolVar(&req.Force, "force", false, "lose the records of the system that does not count")
 	return cmd
+}
+
+// checkMode refuses what could be no mode of any cluster.
+func checkMode(words []string, fs *pflag.FlagSet, percentage uint32, authority string) error {
+	word := ""
+	if len(words) > 0 {
+		word = words[0]
+	}
+	mode, err := lockcluster.ParseMode(word)
+	if err != nil && word != "" {
+		return usagef("%q is no mode: use enhanced, legacy, shadow, gradual or blue-green", word)
+	}
+	for _, name := range []string{"percentage", "canary"} {
+		if fs.Changed(name) && mode != lockcluster.ModeGradual {
+			return usagef("--%s goes with mode gradual", name)
+		}
+	}
+	for _, name := range []string{"authority", "reason", "dry-run", "force"} {
+		if fs.Changed(name) && word == "" {
+			return usagef("--%s goes with a mode to change to", name)
+		}
+	}
+	if percentage > 100 {
+		return usagef("--percentage %d: use 0 to 100", percentage)
+	}
+	if _, err := lockcluster.ParseSystem(authority); authority != "" && err != nil {
+		return usagef("--authority %q: use enhanced or legacy", authority)
+	}
+	return nil
 }
 
 // showMode prints the mode as the status has it.
@@ -192,8 +220,8 @@ func (a *app) withPatience(f *clientFlags, run func(ctx context.Context, c *clie
 			return err
 		}
 		defer func() { _ = c.Close() }()
-		ctx, cancel := context.WithTimeout(ctx, f.timeout+clientTimeout)
+		limited, cancel := context.WithTimeout(ctx, f.timeout+clientTimeout)
 		defer cancel()
-		return run(ctx, c, words)
+		return f.explain(ctx, c, run(limited, c, words))
 	}
 }

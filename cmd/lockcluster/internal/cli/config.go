@@ -8,35 +8,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/cmd/lockcluster/internal/config"
 	"github.com/lockcluster/lockcluster/compat/bridge"
 )
 
-// settingsClient is the cluster's replicated settings.
-type settingsClient interface {
-	// GetConfig returns the settings that are set, by canonical name.
-	GetConfig(ctx context.Context) (map[string]string, error)
-	// SetConfig makes the assignments, all or none; an empty value is the way
-	// back to the default. The leader judges them with [bridge.Changes].
-	SetConfig(ctx context.Context, assignments map[string]string) (lockcluster.SettingsResult, error)
-}
-
-// settingsDialer connects to the cluster's settings; done lets go of the
-// connection.
-type settingsDialer func(ctx context.Context, f *clientFlags) (c settingsClient, done func(), err error)
-
-// configCommand is the group of commands about settings. Without dial there is
-// nothing that asks a cluster.
-func (a *app) configCommand(dial settingsDialer) *cobra.Command {
-	commands := []*cobra.Command{a.configValidateCommand(), a.configMappingCommand(dial)}
-	if dial != nil {
-		commands = append([]*cobra.Command{a.configGetCommand(dial), a.configSetCommand(dial)}, commands...)
-	}
+func (a *app) configCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "config",
 		Short: "See what the settings mean, and check them",
-	}, commands...)
+	}, a.configGetCommand(), a.configSetCommand(), a.configValidateCommand(), a.configMappingCommand())
 }
 
 func (a *app) configValidateCommand() *cobra.Command {
@@ -121,7 +101,7 @@ type mappingFlags struct {
 	offline bool
 }
 
-func (a *app) configMappingCommand(dial settingsDialer) *cobra.Command {
+func (a *app) configMappingCommand() *cobra.Command {
 	f := mappingFlags{}
 	cmd := &cobra.Command{
 		Use:   "mapping",
@@ -137,19 +117,17 @@ A cluster's own setting wins over a flag, a flag over the environment, that over
 the file, the file over the default.`,
 		Example: `  lockcluster config mapping --config lockcluster.yaml`,
 		Args:    args(0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.configMapping(cmd.Context(), &f, dial) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.configMapping(cmd.Context(), &f) },
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.file, "config", "", "YAML `file` whose settings count (LOCKCLUSTER_CONFIG)")
-	if dial != nil {
-		fs.BoolVar(&f.offline, "offline", false, "ask no cluster")
-		a.addClientFlags(fs, &f.client)
-	}
+	fs.BoolVar(&f.offline, "offline", false, "ask no cluster")
+	a.addClientFlags(fs, &f.client)
 	return cmd
 }
 
-func (a *app) configMapping(ctx context.Context, f *mappingFlags, dial settingsDialer) error {
+func (a *app) configMapping(ctx context.Context, f *mappingFlags) error {
 	inFile := bridge.Values{}
 	if file := a.configFile(f.file); file != "" {
 		values, _, problems, err := config.CheckFile(file, true)
@@ -166,8 +144,8 @@ func (a *app) configMapping(ctx context.Context, f *mappingFlags, dial settingsD
 		return usagef("%w", err)
 	}
 	values := bridge.Merge(inFile, inEnv)
-	if dial != nil && !f.offline {
-		if replicated, err := a.replicated(ctx, &f.client, dial); err != nil {
+	if !f.offline {
+		if replicated, err := a.replicated(ctx, &f.client); err != nil {
 			say(a.Err, "no cluster was asked (%v): these are the values of this machine only\n", err)
 		} else {
 			values = bridge.Merge(values, replicated)
@@ -191,19 +169,19 @@ func (a *app) configFile(flag string) string {
 }
 
 // replicated asks the cluster for its settings.
-func (a *app) replicated(ctx context.Context, f *clientFlags, dial settingsDialer) (bridge.Values, error) {
+func (a *app) replicated(ctx context.Context, f *clientFlags) (bridge.Values, error) {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	c, done, err := dial(ctx, f)
+	c, err := a.dial(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer func() { _ = c.Close() }()
+	limited, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	settings, err := c.GetConfig(ctx)
+	settings, err := c.Settings(limited)
 	if err != nil {
-		return nil, err
+		return nil, f.explain(ctx, c, err)
 	}
 	values, _ := bridge.FromSettings(settings)
 	return values, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/lockcluster/lockcluster/compat/bridge"
 )
 
-func (a *app) configGetCommand(dial settingsDialer) *cobra.Command {
+func (a *app) configGetCommand() *cobra.Command {
 	f := clientFlags{}
 	cmd := &cobra.Command{
 		Use:   "get [NAME...]",
@@ -23,7 +23,7 @@ func (a *app) configGetCommand(dial settingsDialer) *cobra.Command {
 or those that are named. "config mapping" shows all of them with their meaning.`,
 		Example: `  lockcluster config get
   lockcluster config get enhanced-locking.migration.mode`,
-		RunE: func(cmd *cobra.Command, words []string) error { return a.configGet(cmd.Context(), &f, dial, words) },
+		RunE: func(cmd *cobra.Command, words []string) error { return a.configGet(cmd.Context(), &f, words) },
 	}
 	a.addClientFlags(cmd.Flags(), &f)
 	return cmd
@@ -37,7 +37,7 @@ type settingView struct {
 	Source  bridge.Source `json:"source"`
 }
 
-func (a *app) configGet(ctx context.Context, f *clientFlags, dial settingsDialer, names []string) error {
+func (a *app) configGet(ctx context.Context, f *clientFlags, names []string) error {
 	wanted := map[string]bool{}
 	for _, name := range names {
 		s, err := bridge.Lookup(name)
@@ -46,7 +46,7 @@ func (a *app) configGet(ctx context.Context, f *clientFlags, dial settingsDialer
 		}
 		wanted[s.Name] = true
 	}
-	values, err := a.replicated(ctx, f, dial)
+	values, err := a.replicated(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func settingViews(values bridge.Values, wanted map[string]bool) []settingView {
 	return views
 }
 
-func (a *app) configSetCommand(dial settingsDialer) *cobra.Command {
+func (a *app) configSetCommand() *cobra.Command {
 	f := clientFlags{}
 	cmd := &cobra.Command{
 		Use:   "set NAME=VALUE [NAME=VALUE...]",
@@ -85,29 +85,29 @@ system.`,
 		Example: `  lockcluster config set enhanced-locking.migration.mode=shadow
   lockcluster config set enhanced-locking.migration.mode=gradual enhanced-locking.migration.traffic-percentage=10`,
 		Args: func(cmd *cobra.Command, words []string) error { return args(1, max(1, len(words)))(cmd, words) },
-		RunE: func(cmd *cobra.Command, words []string) error { return a.configSet(cmd.Context(), &f, dial, words) },
+		RunE: func(cmd *cobra.Command, words []string) error { return a.configSet(cmd.Context(), &f, words) },
 	}
 	a.addClientFlags(cmd.Flags(), &f)
 	return cmd
 }
 
-func (a *app) configSet(ctx context.Context, f *clientFlags, dial settingsDialer, words []string) error {
+func (a *app) configSet(ctx context.Context, f *clientFlags, words []string) error {
 	assignments, err := parseAssignments(words)
 	if err != nil {
 		return usagef("%w", err)
 	}
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	c, done, err := dial(ctx, f)
+	c, err := a.dial(ctx, f)
 	if err != nil {
 		return err
 	}
-	defer done()
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer func() { _ = c.Close() }()
+	limited, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	result, err := c.SetConfig(ctx, assignments)
+	result, err := c.SetSettings(limited, assignments, "")
 	if err != nil {
-		return err
+		return f.explain(ctx, c, err)
 	}
 	return a.print(result, func(w io.Writer) error { return settingsTable(w, &result) })
 }
@@ -123,7 +123,7 @@ func parseAssignments(words []string) (map[string]string, error) {
 		}
 		list = append(list, bridge.Assignment{Name: name, Value: value})
 	}
-	return bridge.Normalize(list)
+	return bridge.Judge(list)
 }
 
 func settingsTable(w io.Writer, r *lockcluster.SettingsResult) error {

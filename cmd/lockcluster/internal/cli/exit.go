@@ -12,53 +12,6 @@ import (
 	"github.com/lockcluster/lockcluster/internal/nearest"
 )
 
-// The exit codes.
-const (
-	exitFailure = 1
-	exitUsage   = 2
-	exitRefused = 3 // held by another; an import or export left records over
-)
-
-// exitError ends the process with a code of its own. Without err nothing is
-// printed: the command has said what there is to say.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-// usagef returns an error for a wrong command line.
-func usagef(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
-}
-
-// silent ends the process with code after the command has printed its answer.
-func silent(code int) error { return &exitError{code: code} }
-
-// exitCode returns the process's exit code for a command's error, and what is
-// to be printed about it.
-func exitCode(err error) (code int, text string) {
-	if err == nil {
-		return 0, ""
-	}
-	var e *exitError
-	if errors.As(err, &e) {
-		if e.err == nil {
-			return e.code, ""
-		}
-		return e.code, err.Error()
-	}
-	return exitFailure, err.Error()
-}
-
 // args checks that there are least to most words after a command's name. What
 // is missing has its name from the command's usage line.
 func args(least, most int) cobra.PositionalArgs {

@@ -9,7 +9,7 @@ import (
 )
 
 // follow keeps the cluster equal to a running Atlantis's store until Ctrl-C.
-func (a *app) follow(ctx context.Context, c *client, from migration.Origin, f *importFlags, o migration.PlanOptions) error {
+func (a *app) follow(ctx context.Context, c *client, from migration.Origin, f *importFlags, o migration.PlanOptions, guard *importGuard) error {
 	st, err := c.Status(ctx, true)
 	if err != nil {
 		return f.client.explain(ctx, c, err)
@@ -23,12 +23,14 @@ func (a *app) follow(ctx context.Context, c *client, from migration.Origin, f *i
 		return err
 	}
 	defer done()
-	say(a.Err, "following %s; stop Atlantis, wait until nothing is behind, then press Ctrl-C\n", from)
-	follower := migration.Follower{
-		Source: source, PlanOptions: o, Apply: migration.FollowInto(&patientDoer{c, f.client.timeout}, f.namespace),
-		Progress: func(s migration.FollowStats) { say(a.Err, "%s\n", followLine(&s)) },
+	if err := guard.beforeFollow(ctx, source, o); err != nil {
+		return f.client.explain(ctx, c, err)
 	}
+	follower := a.follower(source, o)
+	follower.Apply = migration.FollowInto(&patientDoer{c, f.client.timeout}, f.namespace)
+	stop := guard.keepNoted(ctx, follower)
 	stats, err := follower.Run(ctx)
+	noted := stop()
 	if err != nil {
 		return err
 	}
@@ -38,10 +40,32 @@ func (a *app) follow(ctx context.Context, c *client, from migration.Origin, f *i
 	}); err != nil {
 		return err
 	}
-	if stats.Behind > 0 {
+	if stats.Behind > 0 || stats.Applied == 0 {
 		return fmt.Errorf("the last change of %s is not in the cluster: follow again, or import", from)
 	}
-	return nil
+	return noted
+}
+
+// follower tells the user at once what begins and what fails, and on a terminal
+// how it goes. All of that is on standard error.
+func (a *app) follower(source migration.FollowSource, o migration.PlanOptions) *migration.Follower {
+	f := &migration.Follower{
+		Source: source, PlanOptions: o,
+		Started: func(s migration.FollowStats) {
+			say(a.Err, "started: %s in the cluster; stop Atlantis, wait until nothing is behind, then press Ctrl-C\n", number(s.Records, "record"))
+		},
+		Failed: func(err error) {
+			if err == nil {
+				say(a.Err, "it goes on\n")
+				return
+			}
+			say(a.Err, "failed, and is tried again: %s\n", visible(err.Error()))
+		},
+	}
+	if terminal(a.Err) {
+		f.Progress = func(s migration.FollowStats) { say(a.Err, "%s\n", followLine(&s)) }
+	}
+	return f
 }
 
 // followSource opens what is followed.

@@ -16,7 +16,6 @@ import (
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/compat"
 	"github.com/lockcluster/lockcluster/migration"
-	"github.com/lockcluster/lockcluster/rpc"
 )
 
 type importFlags struct {
@@ -29,6 +28,7 @@ type importFlags struct {
 	redact     bool
 	backup     string
 	follow     bool
+	again      bool
 }
 
 func (a *app) importCommand() *cobra.Command {
@@ -40,6 +40,9 @@ func (a *app) importCommand() *cobra.Command {
 Atlantis, and gives the locks, pull statuses and command locks to the cluster. The
 source is only ever read. Nothing in the cluster is overwritten, so an import may be
 stopped and repeated.
+
+The cluster remembers what it has imported. An import that would bring back what was
+released in the cluster since an earlier one is refused, with a list; --again means it.
 
 A Redis is named by redis://[user:password@]host[:port][/db], by
 redis+cluster://host,host or by redis+sentinel://host,host/master[/db]; rediss in
@@ -72,6 +75,7 @@ are kept in the directory --quarantine, readable by you only.`,
 	fs.StringVar(&f.quarantine, "quarantine", "lockcluster-quarantine",
 		"`directory` to keep the bytes of records in that are not imported; made when there are any; empty: keep none")
 	fs.BoolVar(&f.follow, "follow", false, "go on until Ctrl-C: keep the cluster equal to the source, while Atlantis still uses that")
+	fs.BoolVar(&f.again, "again", false, "bring back what the cluster has released since an earlier import")
 	fs.BoolVar(&f.redact, "redact-credentials", false, "strip user names and tokens from URLs before they are stored")
 	fs.StringVar(&f.backup, "backup", "", "save the cluster's state to this `file` before anything is imported")
 	a.addClientFlags(fs, &f.client)
@@ -90,21 +94,24 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	if err := lockcluster.ValidateNamespace(f.namespace); err != nil {
 		return usagef("--namespace: %w", err)
 	}
-	if f.follow && f.dryRun {
-		return usagef("--follow and --dry-run: a dry run asks no cluster; leave one out")
+	if f.dryRun && (f.follow || f.again) {
+		return usagef("--dry-run asks no cluster: leave --follow and --again out")
+	}
+	if f.follow {
+		say(a.Err, "following %s: reading it for the first time ...\n", origin)
 	}
 	ctx, cancel := interruptible(ctx)
 	defer cancel()
 	var doer migration.Doer
 	var c *client
-	hadLocks := false
+	var guard *importGuard
 	if !f.dryRun {
 		if c, err = a.dial(ctx, &f.client); err != nil {
 			return err
 		}
 		defer func() { _ = c.Close() }()
 		doer = &patientDoer{c, f.client.timeout}
-		if hadLocks, err = c.hasLocks(ctx, f.namespace); err != nil {
+		if guard, err = newImportGuard(ctx, c, origin, f, policy); err != nil {
 			return f.client.explain(ctx, c, err)
 		}
 	}
@@ -115,16 +122,22 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	}
 	plan := migration.PlanOptions{Namespace: f.namespace, OnConflict: policy, RedactCredentials: f.redact}
 	if f.follow {
-		return a.follow(ctx, c, origin, f, plan)
+		return a.follow(ctx, c, origin, f, plan, guard)
 	}
-	report, err := a.importOrigin(ctx, doer, origin, f, plan)
+	report, err := a.importOrigin(ctx, doer, origin, f, plan, guard)
 	if report == nil {
-		return err
+		return f.client.explain(ctx, c, err)
 	}
 	if !f.dryRun {
 		report.Backup = f.backup
+		if err == nil {
+			err = guard.note(ctx, true)
+		}
 	}
-	report.NoteServed(hadLocks)
+	// Else the guard has seen to it, or the cluster remembers no earlier import.
+	if f.again || !f.dryRun && len(guard.earlier) == 0 && report.Known() > 0 {
+		report.NoteServed()
+	}
 	if _, statErr := os.Stat(f.quarantine); statErr == nil && !f.dryRun && leftOver(report) > 0 {
 		report.QuarantineDir = f.quarantine
 	}
@@ -141,17 +154,17 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 }
 
 // importOrigin imports a file or a Redis.
-func (a *app) importOrigin(ctx context.Context, doer migration.Doer, from migration.Origin, f *importFlags, o migration.PlanOptions) (*migration.Report, error) {
+func (a *app) importOrigin(ctx context.Context, doer migration.Doer, from migration.Origin, f *importFlags, o migration.PlanOptions, guard *importGuard) (*migration.Report, error) {
 	bar := newProgress(a.Err, "importing")
 	defer bar.done()
 	if from.Redis != nil {
 		silenceRedis()
 		return migration.ImportRedis(ctx, doer, migration.RedisImport{
-			URL: from.Redis, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Progress: bar.show,
+			URL: from.Redis, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Before: guard.before, Progress: bar.show,
 		})
 	}
 	return migration.ImportBolt(ctx, doer, migration.BoltImport{
-		File: from.File, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Progress: bar.show,
+		File: from.File, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Before: guard.before, Progress: bar.show,
 	})
 }
 
@@ -281,14 +294,6 @@ func noteTable(w io.Writer, notes []migration.Note) error {
 		return nil
 	}
 	return t.flush()
-}
-
-// hasLocks reports whether anybody holds a lock in a namespace.
-func (c *client) hasLocks(ctx context.Context, namespace string) (bool, error) {
-	for _, err := range c.ListLocks(ctx, rpc.LockFilter{Namespace: namespace, Limit: 1}) {
-		return err == nil, err
-	}
-	return false, nil
 }
 
 // isOpenInSource reports whether --on-conflict would decide a conflict.

@@ -82,6 +82,9 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 	}
 	if s.Legacy.Problem != "" {
 		say(w, "the legacy system does not answer: %s\n", visible(s.Legacy.Problem))
+		if s.ActiveSystem != lockcluster.SystemEnhanced.String() {
+			say(w, "it decides: until it is back, locks that it decides about can be neither taken nor freed\n")
+		}
 	}
 	say(w, "\n")
 	t := newTable(w, "SYSTEM", "KIND", "LOCKS", "COMMAND LOCKS", "DOCUMENTS", "DIGEST")

@@ -111,7 +111,7 @@ func TestTables(t *testing.T) {
 		Duplicates:     []migration.Duplicate{{Identity: "a/b/c/d/", Bucket: "runLocks", Kept: "a/b/c/d/", Dropped: []string{"a/b/c/d"}}},
 		Notes: []migration.Note{
 			{Bucket: "runLocks", Key: "a/b/e/f", Identity: "a/b/e/f/", About: []string{"it names no VCS host"}},
-			{Bucket: "runLocks", About: []string{"1 lock was added to a cluster that already served"}},
+			{Bucket: "runLocks", About: []string{"1 lock was added to a cluster that had records of this source already"}},
 		},
 		Quarantined: []migration.Quarantined{{Bucket: "runLocks", Key: "a/b/c\x00", Reason: "the value is not JSON"}},
 		Conflicts: []migration.Conflict{

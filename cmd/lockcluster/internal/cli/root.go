@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -53,8 +54,12 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }
 
+// showInOurOrder keeps cobra from sorting the commands in a help. That is a
+// setting of the whole process: two command lines may run beside each other.
+var showInOurOrder = sync.OnceFunc(func() { cobra.EnableCommandSorting = false })
+
 func (a *app) root() *cobra.Command {
-	cobra.EnableCommandSorting = false
+	showInOurOrder()
 	root := &cobra.Command{
 		Use:   "lockcluster",
 		Short: "A replicated lock service for Atlantis",
@@ -64,8 +69,8 @@ were its Redis.
 
 Start here:  lockcluster dev        three nodes on this machine
 
-Exit codes:  0 done · 1 failed · 2 wrong command line · 3 another holds the lock
-(acquire, release), or an import or export left records over that need you.`,
+Exit codes:  ` + exitLine() + `
+             ("lockcluster help exit-codes")`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -80,9 +85,10 @@ Exit codes:  0 done · 1 failed · 2 wrong command line · 3 another holds the l
 		a.locksCommand(),
 		a.importCommand(),
 		a.migrationCommand(),
-		a.configCommand(a.dialSettings),
+		a.configCommand(),
 		a.exportCommand(),
 		a.versionCommand(),
+		exitCodesCommand(),
 	)
 }
 

@@ -26,6 +26,7 @@ type road struct {
 	controller *controller.Controller
 	monitor    *health.Monitor
 	rollback   *health.RollbackController
+	legacy     legacyWatch
 	logger     *slog.Logger
 
 	cancel context.CancelFunc
@@ -50,6 +51,7 @@ func newRoad(s config.Server, peers *rpc.Peers, settle func(string, lockcluster.
 		NodeID: s.NodeID, Calls: peers, Attached: attached(s), Settings: s.Settings.Replicated(), Observer: recorder, Window: window, Metrics: metrics,
 		Settle: settle, Logger: logger, Health: func() json.RawMessage { return r.health() },
 	})
+	r.legacy.check, r.legacy.tell = r.controller.CheckLegacy, metrics.LegacyUnreachable
 	r.monitor = health.NewMonitor(health.MonitorConfig{
 		Recorder: window, Active: r.active, Divergences: func() uint64 { return r.controller.Divergences() },
 	})
@@ -90,6 +92,7 @@ func (r *road) start(node *cluster.Node) {
 	r.cancel = cancel
 	r.controller.Start(node)
 	r.wg.Go(func() { r.monitor.Run(ctx) })
+	r.wg.Go(func() { r.legacy.run(ctx) })
 	r.wg.Go(func() { r.rollback.MonitorAndRollback(ctx) })
 	r.wg.Go(func() { r.controller.OnSettings(ctx, r.applySettings) })
 }
@@ -148,7 +151,10 @@ func (s switcher) Rollback(ctx context.Context, reason string) error {
 }
 
 // roadDoor is the road as the gRPC door serves it.
-type roadDoor struct{ road *road }
+type roadDoor struct {
+	road *road
+	node *cluster.Node
+}
 
 func refusedRoad(err error) error {
 	if errors.Is(err, controller.ErrRefused) {
@@ -190,19 +196,4 @@ func (d roadDoor) Compare(ctx context.Context) ([]byte, error) {
 // ClearMismatches implements [rpc.Migration].
 func (d roadDoor) ClearMismatches(ctx context.Context) error {
 	return d.road.controller.ClearMismatches(ctx)
-}
-
-// Settings implements [rpc.Migration].
-func (d roadDoor) Settings(ctx context.Context) (map[string]string, error) {
-	return d.road.controller.Settings(ctx)
-}
-
-// SetSettings implements [rpc.Migration].
-func (d roadDoor) SetSettings(ctx context.Context, settings map[string]string, reason string) (lockcluster.SettingsResult, error) {
-	req := controller.SettingsRequest{Reason: reason}
-	for name, value := range settings {
-		req.Assignments = append(req.Assignments, bridge.Assignment{Name: name, Value: value})
-	}
-	res, err := d.road.controller.SetSettings(ctx, req)
-	return res, refusedRoad(err)
 }

@@ -23,8 +23,13 @@ const leaderPause = 10 * time.Millisecond
 func (r *runner) system(intents rpc.Intents) rpc.System {
 	return rpc.System{
 		NodeID: r.settings.NodeID, Node: r.road.controller, Cluster: membership{r.node, r.road.controller}, Backup: backup{r.node, r.road.controller}, Peer: r.node, Intents: intents,
-		Caller: r.road.controller, Migration: roadDoor{r.road},
-		Checks: []rpc.Check{{Name: "cluster", Run: func(context.Context) error { return r.node.Ready() }}},
+		Caller: r.road.controller, Migration: roadDoor{r.road, r.node},
+		Checks: []rpc.Check{
+			{Name: "cluster", Run: func(context.Context) error { return r.node.Ready() }},
+			// Without it requests wait and fail on every node alike: to take all of
+			// them away would only hide their errors.
+			{Name: "legacy", Advisory: true, Run: r.road.legacy.last},
+		},
 	}
 }
 

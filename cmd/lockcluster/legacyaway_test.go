@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lockcluster/lockcluster/internal/testutil"
+)
+
+// While the legacy system decides and is away, a node stays ready, because all
+// nodes are alike, and says so: in readyz, in a metric and in the status.
+func TestLegacySystemAway(t *testing.T) {
+	t.Parallel()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("SKIPPED: no redis-server on this machine; make test installs it (apt-get install redis-server)")
+	}
+	addr := testutil.FreeAddr(t)
+	_, port, _ := strings.Cut(addr, ":")
+	old := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	if err := old.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = old.Process.Kill()
+		_ = old.Wait()
+	})
+	s := startServer(t, append(serverArguments(t, filepath.Join(t.TempDir(), "n1")), "--legacy-redis", "redis://"+addr+"/0")...)
+	page := func(path, want string) error {
+		resp, err := http.Get("http://" + s.http + path)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(b), want) {
+			return fmt.Errorf("%s: %s, %v, want %q in\n%s", path, resp.Status, err, want, b)
+		}
+		return nil
+	}
+	status := func(want string) error {
+		if a := lockclusterCommand(t, "migration", "status", "--endpoints", s.grpc); a.code != 0 || !strings.Contains(a.stdout, want) {
+			return fmt.Errorf("want %q, got %s", want, a)
+		}
+		return nil
+	}
+	testutil.WaitFor(t, startTimeout, func() error { return status("mode legacy · active system legacy") })
+	testutil.WaitFor(t, startTimeout, func() error { return page("/readyz?verbose", "[+] legacy ok\nok\n") })
+
+	_ = old.Process.Kill()
+	testutil.WaitFor(t, startTimeout, func() error { return page("/readyz", "ok\nwarning: legacy: the legacy system decides") })
+	for path, want := range map[string]string{
+		"/readyz?verbose": "[!] legacy: ", "/readyz?json": `"ready":true,"checks":[`, "/metrics": "lockcluster_legacy_unreachable 1",
+	} {
+		if err := page(path, want); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := status("it decides: until it is back"); err != nil {
+		t.Error(err)
+	}
+}
