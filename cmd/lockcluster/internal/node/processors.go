@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime"
+	"runtime/metrics"
 	"sync"
 	"syscall"
 	"time"
@@ -18,31 +19,42 @@ import (
 const (
 	// loadPeriod is how often the load is looked at.
 	loadPeriod = 100 * time.Millisecond
-	// busyShare is the load, in processors, at which one is not enough. More of
-	// them make the same work cost more, so what is calm with all of them is
-	// calm with one, and the node does not go to and fro.
-	busyShare = 0.75
-	// calmShare is the load that may last for calmPeriods before one is enough.
-	calmShare   = 0.6
+	// calmPeriods is how long it has to be calm before one processor is enough.
 	calmPeriods = 20
 )
 
-// processorTuner decides between one processor and all.
-type processorTuner struct {
-	all  bool
-	calm int // periods of little load, one after the other
+// load is what a node did in a period.
+type load struct {
+	// used is the processor time, in processors.
+	used float64
+	// wait is how long a goroutine that could run waited for a processor, on
+	// average: more than a moment when there is a queue, and when other programs
+	// use the machine so much that the node does not get what it wants.
+	wait time.Duration
 }
 
-// next takes the load of the period that has ended, in processors, and reports
-// whether all processors are to be used in the next.
-func (t *processorTuner) next(load float64) (all bool) {
+// busy reports whether one processor is not enough, calm whether it is. More
+// processors make the same work cost more, so what is calm with all of them is
+// calm with one; between both the node stays as it is, and does not go to and fro.
+func (l load) busy() bool { return l.used >= 0.75 || l.wait >= 100*time.Microsecond }
+func (l load) calm() bool { return l.used < 0.6 && l.wait < 60*time.Microsecond }
+
+// processorTuner decides between one processor and all.
+type processorTuner struct {
+	all     bool
+	periods int // calm ones, one after the other
+}
+
+// next takes the load of the period that has ended, and reports whether all
+// processors are to be used in the next.
+func (t *processorTuner) next(l load) (all bool) {
 	switch {
-	case load >= busyShare:
-		t.all, t.calm = true, 0
-	case load >= calmShare:
-		t.calm = 0
+	case l.busy():
+		t.all, t.periods = true, 0
+	case !l.calm():
+		t.periods = 0
 	default:
-		if t.calm++; t.calm >= calmPeriods {
+		if t.periods++; t.periods >= calmPeriods {
 			t.all = false
 		}
 	}
@@ -70,16 +82,14 @@ func followLoad(ctx context.Context) {
 	defer tick.Stop()
 	t := processorTuner{all: true} // there is much to do at the start
 	all := true
-	at, used := time.Now(), processorTime()
+	meter := newLoadMeter()
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		now, usedNow := time.Now(), processorTime()
-		want := t.next(float64(usedNow-used) / float64(max(now.Sub(at), 1)))
-		at, used = now, usedNow
+		want := t.next(meter.read())
 		if want == all {
 			continue
 		}
@@ -90,6 +100,48 @@ func followLoad(ctx context.Context) {
 			runtime.GOMAXPROCS(1)
 		}
 	}
+}
+
+// loadMeter tells the load since it was read last.
+type loadMeter struct {
+	at     time.Time
+	used   time.Duration
+	sample []metrics.Sample
+	waits  []uint64 // how many goroutines have waited how long
+}
+
+func newLoadMeter() *loadMeter {
+	m := &loadMeter{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}}}
+	m.read()
+	return m
+}
+
+func (m *loadMeter) read() load {
+	now, used := time.Now(), processorTime()
+	l := load{used: float64(used-m.used) / float64(max(now.Sub(m.at), 1)), wait: m.wait()}
+	m.at, m.used = now, used
+	return l
+}
+
+// waitsMin is how many waits an average is taken of at least, so that a single
+// one makes no load.
+const waitsMin = 16
+
+func (m *loadMeter) wait() time.Duration {
+	metrics.Read(m.sample)
+	h := m.sample[0].Value.Float64Histogram()
+	if m.waits == nil {
+		m.waits = make([]uint64, len(h.Counts))
+	}
+	count, sum := uint64(0), 0.0
+	for i, n := range h.Counts {
+		count += n - m.waits[i]
+		if from := h.Buckets[i]; from > 0 {
+			sum += float64(n-m.waits[i]) * from
+		}
+		m.waits[i] = n
+	}
+	return time.Duration(sum / float64(max(count, waitsMin)) * float64(time.Second))
 }
 
 // processorTime returns what the process has used of all processors so far.
