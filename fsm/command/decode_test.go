@@ -265,7 +265,7 @@ func TestDigest(t *testing.T) {
 				t.Errorf("%s: digest %x under id %d, want %x", name, c.Digest, i, one.Digest)
 			}
 		}
-		if name == "routed" { // has the digest of the request inside, see TestRoutedDigest
+		if strings.HasPrefix(name, "routed") { // has the digest of the request inside, see TestRoutedDigest
 			continue
 		}
 		if other := seen[one.Digest]; other != "" {

@@ -105,6 +105,11 @@ func roadRequests() map[string]lockcluster.Request {
 			lockcluster.Txn{Namespace: "default", Requests: []lockcluster.Request{samplePut()}},
 			lockcluster.Import{Namespace: "default", Locks: []lockcluster.Acquire{sampleAcquire()}},
 		}},
+		"mirror-token": lockcluster.Mirror{Namespace: "default", Epoch: 31, Token: lockcluster.Token{Epoch: 31, Counter: 40}},
+		"routed-token": lockcluster.Routed{
+			Epoch: 31, GradualEpoch: 29, Base: lockcluster.SystemLegacy, Home: lockcluster.SystemLegacy, Request: sampleAcquire(),
+			Token: lockcluster.Token{Epoch: 31, Counter: 41},
+		},
 		"routed": lockcluster.Routed{
 			Epoch: 31, GradualEpoch: 29, Base: lockcluster.SystemLegacy, Home: lockcluster.SystemEnhanced, Request: sampleAcquire(),
 		},

@@ -40,15 +40,16 @@ func (t *term) decideGradual(ctx context.Context, m *lockcluster.Migration, id l
 	if err := t.settleKeys(m, req); err != nil {
 		return lockcluster.Result{}, err
 	}
+	routed.Token = t.lastToken()
 	res, err := t.askLegacy(m, routed)
-	return res, t.copyBack(m, changedBy(req, &res), err)
+	return res, t.copyBack(m, changedBy(req, &res), newestToken(&res), err)
 }
 
 // releaseByPull frees a pull request's locks in both systems.
 func (t *term) releaseByPull(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.ReleaseByPull) (lockcluster.Result, error) {
 	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: lockcluster.SystemLegacy, Request: req}
 	old, err := t.askLegacy(m, routed)
-	if err := t.copyBack(m, changedBy(req, &old), err); err != nil {
+	if err := t.copyBack(m, changedBy(req, &old), lockcluster.Token{}, err); err != nil {
 		return lockcluster.Result{}, err
 	}
 	routed.Home = lockcluster.SystemEnhanced
@@ -132,9 +133,10 @@ func (t *term) settleKeys(m *lockcluster.Migration, req lockcluster.Request) err
 }
 
 // copyBack tells the enhanced system what the legacy system has decided,
-// before the client is told. It does not give up while this node leads: until
-// then nobody may decide about these keys.
-func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, cause error) error {
+// before the client is told: the records as they are, and the newest token, whose
+// lock may be gone again within the same transaction. It does not give up while
+// this node leads: until then nobody may decide about these keys.
+func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, token lockcluster.Token, cause error) error {
 	if cause != nil {
 		// It may have been done: everything is compared before the next decision.
 		t.takeOverAgain()
@@ -145,7 +147,7 @@ func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, 
 	}
 	for {
 		ctx, cancel := context.WithTimeout(t.ctx, legacyTimeout)
-		b := &batch{}
+		b := &batch{token: token}
 		err := t.readFrom(ctx, m, lockcluster.SystemLegacy, func(r state.Reader) {
 			for _, ref := range refs {
 				b.read(r, ref)
@@ -200,7 +202,7 @@ func (t *term) copyHomed(ctx context.Context, m *lockcluster.Migration, refs []l
 // alone.
 func (t *term) copyHomedLocked(ctx context.Context, m *lockcluster.Migration, refs []lockcluster.RecordRef) error {
 	view, _ := t.c.node.StaleView()
-	b := &batch{}
+	b := &batch{token: state.GetStats(view).LastToken} // for what others write into the legacy store
 	err := t.c.legacy.read(ctx, m, func(legacy state.Reader) {
 		for _, ref := range refs {
 			mine, mineThere := homeThere(view, m, ref)
@@ -265,7 +267,7 @@ func (t *term) alignGradual(ctx context.Context, m *lockcluster.Migration) error
 	if err != nil {
 		return err
 	}
-	back, out := &batch{}, &batch{}
+	back, out := &batch{token: state.GetStats(old).LastToken}, &batch{token: state.GetStats(mine).LastToken}
 	for _, space := range []lockcluster.Space{lockcluster.SpaceLock, lockcluster.SpaceCommand, lockcluster.SpaceDocument} {
 		seen := func(key string) bool {
 			t.alignRecord(m, mine, old, lockcluster.RecordRef{Namespace: m.Namespace, Space: space, Key: key}, back, out)

@@ -304,6 +304,9 @@ func (t *term) align(ctx context.Context, m *lockcluster.Migration) error {
 	if err := t.c.legacy.raise(ctx, m, t.fence(m)); err != nil {
 		return fmt.Errorf("fence the legacy system: %w", err)
 	}
+	if err := t.learnTokens(ctx, m); err != nil {
+		return err
+	}
 	switch m.Mode {
 	case lockcluster.ModeShadow:
 		return t.copyAll(ctx, m, lockcluster.SystemEnhanced)

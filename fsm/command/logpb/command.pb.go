@@ -2215,6 +2215,7 @@ type Mirror struct {
 	Locks         []*Lock                `protobuf:"bytes,4,rep,name=locks,proto3" json:"locks,omitempty"`
 	CommandLocks  []*CommandLock         `protobuf:"bytes,5,rep,name=command_locks,json=commandLocks,proto3" json:"command_locks,omitempty"`
 	Documents     []*Document            `protobuf:"bytes,6,rep,name=documents,proto3" json:"documents,omitempty"`
+	Token         *Token                 `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2291,6 +2292,13 @@ func (x *Mirror) GetDocuments() []*Document {
 	return nil
 }
 
+func (x *Mirror) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
 type Shadow struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2360,6 +2368,7 @@ type Routed struct {
 	Home         uint32                 `protobuf:"varint,4,opt,name=home,proto3" json:"home,omitempty"`
 	// A command without an exactly-once identity of its own.
 	Request       *Command `protobuf:"bytes,5,opt,name=request,proto3" json:"request,omitempty"`
+	Token         *Token   `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2425,6 +2434,13 @@ func (x *Routed) GetHome() uint32 {
 func (x *Routed) GetRequest() *Command {
 	if x != nil {
 		return x.Request
+	}
+	return nil
+}
+
+func (x *Routed) GetToken() *Token {
+	if x != nil {
+		return x.Token
 	}
 	return nil
 }
@@ -3100,24 +3116,26 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\tRecordRef\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
 	"\x05space\x18\x02 \x01(\rR\x05space\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\"\xa7\x02\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\xd8\x02\n" +
 	"\x06Mirror\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x127\n" +
 	"\adeletes\x18\x03 \x03(\v2\x1d.lockcluster.log.v1.RecordRefR\adeletes\x12.\n" +
 	"\x05locks\x18\x04 \x03(\v2\x18.lockcluster.log.v1.LockR\x05locks\x12D\n" +
 	"\rcommand_locks\x18\x05 \x03(\v2\x1f.lockcluster.log.v1.CommandLockR\fcommandLocks\x12:\n" +
-	"\tdocuments\x18\x06 \x03(\v2\x1c.lockcluster.log.v1.DocumentR\tdocuments\"u\n" +
+	"\tdocuments\x18\x06 \x03(\v2\x1c.lockcluster.log.v1.DocumentR\tdocuments\x12/\n" +
+	"\x05token\x18\a \x01(\v2\x19.lockcluster.log.v1.TokenR\x05token\"u\n" +
 	"\x06Shadow\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x127\n" +
-	"\brequests\x18\x03 \x03(\v2\x1b.lockcluster.log.v1.CommandR\brequests\"\xa2\x01\n" +
+	"\brequests\x18\x03 \x03(\v2\x1b.lockcluster.log.v1.CommandR\brequests\"\xd3\x01\n" +
 	"\x06Routed\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12#\n" +
 	"\rgradual_epoch\x18\x02 \x01(\x04R\fgradualEpoch\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\rR\x04base\x12\x12\n" +
 	"\x04home\x18\x04 \x01(\rR\x04home\x125\n" +
-	"\arequest\x18\x05 \x01(\v2\x1b.lockcluster.log.v1.CommandR\arequest\"4\n" +
+	"\arequest\x18\x05 \x01(\v2\x1b.lockcluster.log.v1.CommandR\arequest\x12/\n" +
+	"\x05token\x18\x06 \x01(\v2\x19.lockcluster.log.v1.TokenR\x05token\"4\n" +
 	"\x04Home\x12\x16\n" +
 	"\x06system\x18\x01 \x01(\rR\x06system\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xe9\x03\n" +
@@ -3261,30 +3279,32 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	32, // 38: lockcluster.log.v1.Mirror.locks:type_name -> lockcluster.log.v1.Lock
 	33, // 39: lockcluster.log.v1.Mirror.command_locks:type_name -> lockcluster.log.v1.CommandLock
 	34, // 40: lockcluster.log.v1.Mirror.documents:type_name -> lockcluster.log.v1.Document
-	1,  // 41: lockcluster.log.v1.Shadow.requests:type_name -> lockcluster.log.v1.Command
-	1,  // 42: lockcluster.log.v1.Routed.request:type_name -> lockcluster.log.v1.Command
-	2,  // 43: lockcluster.log.v1.Lock.key:type_name -> lockcluster.log.v1.Key
-	3,  // 44: lockcluster.log.v1.Lock.owner:type_name -> lockcluster.log.v1.Owner
-	4,  // 45: lockcluster.log.v1.Lock.token:type_name -> lockcluster.log.v1.Token
-	6,  // 46: lockcluster.log.v1.Lock.acquired_at:type_name -> lockcluster.log.v1.Instant
-	6,  // 47: lockcluster.log.v1.Lock.renewed_at:type_name -> lockcluster.log.v1.Instant
-	31, // 48: lockcluster.log.v1.Lock.home:type_name -> lockcluster.log.v1.Home
-	6,  // 49: lockcluster.log.v1.CommandLock.locked_at:type_name -> lockcluster.log.v1.Instant
-	4,  // 50: lockcluster.log.v1.CommandLock.token:type_name -> lockcluster.log.v1.Token
-	31, // 51: lockcluster.log.v1.CommandLock.home:type_name -> lockcluster.log.v1.Home
-	6,  // 52: lockcluster.log.v1.Document.armed_at:type_name -> lockcluster.log.v1.Instant
-	31, // 53: lockcluster.log.v1.Document.home:type_name -> lockcluster.log.v1.Home
-	32, // 54: lockcluster.log.v1.Result.lock:type_name -> lockcluster.log.v1.Lock
-	32, // 55: lockcluster.log.v1.Result.locks:type_name -> lockcluster.log.v1.Lock
-	33, // 56: lockcluster.log.v1.Result.command_lock:type_name -> lockcluster.log.v1.CommandLock
-	34, // 57: lockcluster.log.v1.Result.document:type_name -> lockcluster.log.v1.Document
-	4,  // 58: lockcluster.log.v1.Result.token:type_name -> lockcluster.log.v1.Token
-	35, // 59: lockcluster.log.v1.Result.results:type_name -> lockcluster.log.v1.Result
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	4,  // 41: lockcluster.log.v1.Mirror.token:type_name -> lockcluster.log.v1.Token
+	1,  // 42: lockcluster.log.v1.Shadow.requests:type_name -> lockcluster.log.v1.Command
+	1,  // 43: lockcluster.log.v1.Routed.request:type_name -> lockcluster.log.v1.Command
+	4,  // 44: lockcluster.log.v1.Routed.token:type_name -> lockcluster.log.v1.Token
+	2,  // 45: lockcluster.log.v1.Lock.key:type_name -> lockcluster.log.v1.Key
+	3,  // 46: lockcluster.log.v1.Lock.owner:type_name -> lockcluster.log.v1.Owner
+	4,  // 47: lockcluster.log.v1.Lock.token:type_name -> lockcluster.log.v1.Token
+	6,  // 48: lockcluster.log.v1.Lock.acquired_at:type_name -> lockcluster.log.v1.Instant
+	6,  // 49: lockcluster.log.v1.Lock.renewed_at:type_name -> lockcluster.log.v1.Instant
+	31, // 50: lockcluster.log.v1.Lock.home:type_name -> lockcluster.log.v1.Home
+	6,  // 51: lockcluster.log.v1.CommandLock.locked_at:type_name -> lockcluster.log.v1.Instant
+	4,  // 52: lockcluster.log.v1.CommandLock.token:type_name -> lockcluster.log.v1.Token
+	31, // 53: lockcluster.log.v1.CommandLock.home:type_name -> lockcluster.log.v1.Home
+	6,  // 54: lockcluster.log.v1.Document.armed_at:type_name -> lockcluster.log.v1.Instant
+	31, // 55: lockcluster.log.v1.Document.home:type_name -> lockcluster.log.v1.Home
+	32, // 56: lockcluster.log.v1.Result.lock:type_name -> lockcluster.log.v1.Lock
+	32, // 57: lockcluster.log.v1.Result.locks:type_name -> lockcluster.log.v1.Lock
+	33, // 58: lockcluster.log.v1.Result.command_lock:type_name -> lockcluster.log.v1.CommandLock
+	34, // 59: lockcluster.log.v1.Result.document:type_name -> lockcluster.log.v1.Document
+	4,  // 60: lockcluster.log.v1.Result.token:type_name -> lockcluster.log.v1.Token
+	35, // 61: lockcluster.log.v1.Result.results:type_name -> lockcluster.log.v1.Result
+	62, // [62:62] is the sub-list for method output_type
+	62, // [62:62] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
