@@ -223,6 +223,19 @@ type Routed struct {
 	Request Request
 }
 
+// Pin notes, under the request id of a client's request, what that is about
+// before a system is asked that remembers no answers. What comes under that id
+// from then on, the request itself included, is told what was found first, or
+// the answer if there is one already.
+//
+// Result: [StatusPinned] with the parts of Found.
+type Pin struct {
+	Namespace string
+	Digest    uint64 // of the request, fsm/command.DigestOf
+	Found     Result
+}
+
+func (Pin) isRequest()          {}
 func (SetMigration) isRequest() {}
 func (SetConfig) isRequest()    {}
 func (Mirror) isRequest()       {}

@@ -49,7 +49,7 @@ func TestUnknownIsRefused(t *testing.T) {
 	}
 	cases := map[string][]byte{
 		"no type":                     {},
-		"later type":                  nest(nil, 29),
+		"later type":                  nest(nil, 30),
 		"later field":                 append(nest(nil, 22), later...),
 		"in the request":              nest(later, 10),
 		"in the key":                  nest(later, 1, 10),

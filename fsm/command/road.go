@@ -42,6 +42,8 @@ func roadToPB(req lockcluster.Request) (*logpb.Command, error) {
 			Epoch: r.Epoch, GradualEpoch: r.GradualEpoch, Base: uint32(r.Base), Home: uint32(r.Home), Request: inner,
 			Token: tokenToPB(r.Token),
 		}}
+	case lockcluster.Pin:
+		pb.Request = &logpb.Command_Pin{Pin: &logpb.Pin{Namespace: r.Namespace, Digest: r.Digest, Found: resultToPB(r.Found)}}
 	default:
 		return nil, fmt.Errorf("%w: request type %T has no log form", lockcluster.ErrInvalid, req)
 	}
@@ -83,6 +85,8 @@ func roadFromPB(pb *logpb.Command) (lockcluster.Request, error) {
 			Epoch: p.GetEpoch(), GradualEpoch: p.GetGradualEpoch(), Base: lockcluster.System(p.GetBase()),
 			Home: lockcluster.System(p.GetHome()), Request: inner, Token: tokenFromPB(p.GetToken()),
 		}, nil
+	case *logpb.Command_Pin:
+		return lockcluster.Pin{Namespace: r.Pin.GetNamespace(), Digest: r.Pin.GetDigest(), Found: resultFromPB(r.Pin.GetFound())}, nil
 	}
 	return nil, fmt.Errorf("unknown command type")
 }

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -417,6 +418,11 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 	}
 	defer t.gate.leave()
 	m := t.c.Migration()
+	if t.ready.Load() && !m.GateClosed && m.Decides(namespaceOf(req)) != lockcluster.SystemEnhanced {
+		if res, err := t.c.remembered(id, req); res != nil || err != nil {
+			return *cmp.Or(res, &lockcluster.Result{}), err
+		}
+	}
 	switch {
 	case m.GateClosed || t.ctx.Err() != nil:
 		return lockcluster.Result{}, errNotReady
