@@ -7,9 +7,7 @@ import (
 	"time"
 
 	"github.com/lockcluster/lockcluster"
-	"github.com/lockcluster/lockcluster/compat"
 	"github.com/lockcluster/lockcluster/fsm/state"
-	"github.com/lockcluster/lockcluster/migration"
 )
 
 // decideGradual sends req to the home of its key. Requests about one key come
@@ -24,8 +22,8 @@ func (t *term) decideGradual(ctx context.Context, m *lockcluster.Migration, id l
 	if r, ok := req.(lockcluster.ReleaseByPull); ok {
 		return t.releaseByPull(ctx, m, id, r)
 	}
-	home, err := t.homeOf(m, req)
-	if err != nil {
+	home, elsewhere := t.homeOf(m, req)
+	if err := t.gather(m, elsewhere); err != nil {
 		return lockcluster.Result{}, err
 	}
 	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: home, Request: req}
@@ -58,63 +56,6 @@ func (t *term) releaseByPull(ctx context.Context, m *lockcluster.Migration, id l
 		res.Locks = append(res.Locks, old.Locks...)
 	}
 	return res, err
-}
-
-// homeOf returns the system that decides about req: that of the records it
-// names, or the one that a free key goes to.
-func (t *term) homeOf(m *lockcluster.Migration, req lockcluster.Request) (home lockcluster.System, err error) {
-	list, _ := targets(req)
-	home = 0
-	t.c.node.StaleRead(func(r state.Reader, _ uint64) {
-		for _, one := range list {
-			h := t.homeOfKey(r, m, one.ref, req)
-			if home != 0 && h != home {
-				err = fmt.Errorf("%w: the transaction is about keys of both systems; go to blue-green, or work on one key at a time", lockcluster.ErrInvalid)
-			}
-			home = h
-		}
-	})
-	if home == 0 { // nothing but conditions, which the enhanced system's copy can judge
-		home = lockcluster.SystemEnhanced
-	}
-	return home, err
-}
-
-func (t *term) homeOfKey(r state.Reader, m *lockcluster.Migration, ref lockcluster.RecordRef, req lockcluster.Request) lockcluster.System {
-	switch ref.Space {
-	case lockcluster.SpaceLock:
-		if l := state.FindLock(r, ref.Namespace, ref.Key); l != nil {
-			return m.HomeOf(l.Home)
-		}
-		if key, teams, ok := requester(req, ref.Key); ok {
-			return migration.Routes(key, teams, m)
-		}
-	case lockcluster.SpaceCommand:
-		if l := state.GetCommandLock(r, ref.Namespace, ref.Key); l != nil {
-			return m.HomeOf(l.Home)
-		}
-	case lockcluster.SpaceDocument:
-		if d := state.GetDocument(r, ref.Namespace, ref.Key); d != nil {
-			return m.HomeOf(d.Home)
-		}
-	}
-	return migration.RoutesText(ref.Namespace, ref.Key, m)
-}
-
-// requester returns the key that a request wants and the groups of who wants
-// it.
-func requester(req lockcluster.Request, text string) (key lockcluster.Key, teams []string, ok bool) {
-	switch r := req.(type) {
-	case lockcluster.Acquire:
-		return r.Key, compat.Teams(r.Value), r.Key.Text() == text
-	case lockcluster.Txn:
-		for _, sub := range r.Requests {
-			if key, teams, ok = requester(sub, text); ok {
-				return key, teams, true
-			}
-		}
-	}
-	return lockcluster.Key{}, nil, false
 }
 
 // settleKeys makes sure that the legacy system knows how its keys stand before
@@ -294,6 +235,8 @@ func (t *term) alignRecord(m *lockcluster.Migration, mine, old state.Reader, ref
 	oldHome, oldThere := homeThere(old, m, ref)
 	equal := mineThere && oldThere && same(mine, old, ref.Namespace, ref.Space, ref.Key)
 	switch {
+	case equal && oldHome == lockcluster.SystemLegacy && mineHome == lockcluster.SystemEnhanced:
+		out.read(mine, ref) // it was about to be gathered
 	case oldThere && mineThere && oldHome == lockcluster.SystemLegacy && mineHome == lockcluster.SystemEnhanced:
 		// Only somebody who writes to the legacy store by himself can do this.
 		t.c.shadow.conflict(ref)
