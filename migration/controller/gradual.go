@@ -13,14 +13,14 @@ import (
 // decideGradual sends req to the home of its key. Requests about one key come
 // here one after the other (stripes), and the enhanced system knows every key
 // that is held in either, so a key is never free in one and held in the other.
-func (t *term) decideGradual(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
+func (t *term) decideGradual(m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
 	if _, ok := req.(lockcluster.Import); ok {
 		return lockcluster.Result{}, fmt.Errorf(
 			"%w: an import cannot choose between two systems; go to blue-green or shadow first (lockcluster cluster mode)", lockcluster.ErrInvalid)
 	}
 	defer t.stripes.lock(stripesOf(req))()
 	if r, ok := req.(lockcluster.ReleaseByPull); ok {
-		return t.releaseByPull(ctx, m, id, r)
+		return t.releaseByPull(m, id, r)
 	}
 	home, elsewhere := t.homeOf(m, req)
 	if err := t.gather(m, elsewhere); err != nil {
@@ -29,7 +29,7 @@ func (t *term) decideGradual(ctx context.Context, m *lockcluster.Migration, id l
 	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: home, Request: req}
 	if home == lockcluster.SystemEnhanced {
 		start := time.Now()
-		res, err := t.c.node.Do(ctx, id, routed)
+		res, err := t.askEnhanced(id, routed)
 		if err == nil {
 			t.c.observe(lockcluster.SystemEnhanced, req, start, nil)
 		}
@@ -43,15 +43,29 @@ func (t *term) decideGradual(ctx context.Context, m *lockcluster.Migration, id l
 	return res, t.copyBack(m, changedBy(req, &res), newestToken(&res), err)
 }
 
+// askEnhanced has the enhanced system decide what was routed to it. Its end does
+// not depend on the client's patience: a grant that is still on its way into the
+// log must not meet one of the legacy system's. If the outcome is not known, the
+// epoch that it carries is ended before anybody decides.
+func (t *term) askEnhanced(id lockcluster.RequestID, req lockcluster.Routed) (lockcluster.Result, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, legacyTimeout)
+	defer cancel()
+	res, err := t.c.node.Do(ctx, id, req)
+	if errors.Is(err, lockcluster.ErrOutcomeUnknown) {
+		t.takeOverAgain()
+	}
+	return res, err
+}
+
 // releaseByPull frees a pull request's locks in both systems.
-func (t *term) releaseByPull(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.ReleaseByPull) (lockcluster.Result, error) {
+func (t *term) releaseByPull(m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.ReleaseByPull) (lockcluster.Result, error) {
 	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: lockcluster.SystemLegacy, Request: req}
 	old, err := t.askLegacy(m, routed)
 	if err := t.copyBack(m, changedBy(req, &old), lockcluster.Token{}, err); err != nil {
 		return lockcluster.Result{}, err
 	}
 	routed.Home = lockcluster.SystemEnhanced
-	res, err := t.c.node.Do(ctx, id, routed)
+	res, err := t.askEnhanced(id, routed)
 	if err == nil && res.Status == lockcluster.StatusReleased {
 		res.Locks = append(res.Locks, old.Locks...)
 	}

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 
@@ -60,4 +61,42 @@ func TestTransactionAboutBothSystems(t *testing.T) {
 		s.mustSwitch(lockcluster.SystemLegacy)
 		check("legacy")
 	}
+}
+
+// A grant of the enhanced system that its client no longer waits for, and that
+// is still on its way into the log, does not meet a grant of the legacy system
+// to a user of another group.
+func TestLateGrantMeetsNoOther(t *testing.T) {
+	s := newSite(t, nil)
+	s.inMode(lockcluster.ModeLegacy)
+	s.lead("n1")
+	s.gradually(0, lockcluster.CanaryRule{UserGroup: "platform"})
+	mine, theirs := acquire("acme/app", 7), acquire("acme/app", 8)
+	mine.Value, theirs.Value = valueOf(mine, "platform"), valueOf(theirs, "others")
+	ctx, cancel := context.WithCancel(t.Context())
+	var late func() (lockcluster.Result, error)
+	s.setHooks(func(node string, req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error) {
+		if r, ok := req.(lockcluster.Routed); ok && late == nil {
+			late = func() (lockcluster.Result, error) {
+				return s.Node(node).Do(context.Background(), lockcluster.RequestID{}, r)
+			}
+			cancel()
+			return lockcluster.Result{}, lockcluster.ErrOutcomeUnknown
+		}
+		return next()
+	}, nil, func(req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error) {
+		if r, ok := req.(lockcluster.Routed); ok {
+			if _, ok := r.Request.(lockcluster.Acquire); ok {
+				if res, err := late(); err != nil || res.Status != lockcluster.StatusNotActive {
+					t.Errorf("the late grant: %s, %v", res.Status, err)
+				}
+			}
+		}
+		return next()
+	})
+	if _, err := s.ctl("n1").Do(ctx, lockcluster.RequestID{}, mine); err == nil {
+		t.Error("the client was told an outcome that is not known")
+	}
+	s.want("n1", theirs, lockcluster.StatusGranted)
+	s.want("n2", mine, lockcluster.StatusHeld)
 }

@@ -434,7 +434,7 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 	case m.Decides(namespaceOf(req)) == lockcluster.SystemLegacy:
 		return t.decideLegacy(&m, req)
 	case m.Decides(namespaceOf(req)) == 0:
-		return t.decideGradual(ctx, &m, id, req)
+		return t.decideGradual(&m, id, req)
 	}
 	// Decided by the log; the caller's picture of the state is behind.
 	return t.c.node.Do(ctx, id, req)
