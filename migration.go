@@ -189,6 +189,9 @@ type Mirror struct {
 	Locks        []Lock
 	CommandLocks []CommandLock
 	Documents    []Document
+	// Token is the greatest that the other system is known to have granted: all
+	// that this one grants from now on are greater, but for those in Locks.
+	Token Token
 }
 
 // Shadow has the enhanced system decide what the legacy system has decided.
@@ -213,9 +216,26 @@ type Routed struct {
 	GradualEpoch uint64
 	Base         System // Migration.Active
 	Home         System // of the system that is asked
-	Request      Request
+	// Token is the greatest that the enhanced system has granted. The legacy
+	// system grants greater ones, so that the tokens of a key rise when its home
+	// changes; the way back is [Mirror.Token].
+	Token   Token
+	Request Request
 }
 
+// Pin notes, under the request id of a client's request, what that is about
+// before a system is asked that remembers no answers. What comes under that id
+// from then on, the request itself included, is told what was found first, or
+// the answer if there is one already.
+//
+// Result: [StatusPinned] with the parts of Found.
+type Pin struct {
+	Namespace string
+	Digest    uint64 // of the request, fsm/command.DigestOf
+	Found     Result
+}
+
+func (Pin) isRequest()          {}
 func (SetMigration) isRequest() {}
 func (SetConfig) isRequest()    {}
 func (Mirror) isRequest()       {}

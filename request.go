@@ -65,6 +65,7 @@ type ReleaseByPull struct {
 	Repo      string
 	Pull      int
 	Host      string // empty: whatever host the repository has
+	Upto      Token  // set: locks with greater tokens are left alone
 }
 
 // LockCommand takes a global command lock.
@@ -111,6 +112,7 @@ type PutDocument struct {
 	Condition PutCondition
 	TTL       time.Duration // zero: does not expire
 	KeepTTL   bool          // keep the TTL of the document that is replaced
+	Revision  uint64        // set: the document must be there and not have changed since
 }
 
 // DeleteDocument removes a document.

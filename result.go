@@ -27,11 +27,12 @@ const (
 	StatusInvalid      Status = 15 // the request cannot be understood; Text says why
 	StatusForgotten    Status = 16 // the client had acknowledged this request id before
 	StatusNotActive    Status = 17 // another system decides about it now, or the gate is closed; nothing changed
+	StatusPinned       Status = 18 // a [Pin] says what the request is about; clients never see it
 )
 
 var statusNames = [...]string{
 	"unset", "granted", "already held", "held", "host conflict", "released", "not found", "not holder",
-	"stored", "not stored", "deleted", "applied", "conflict", "expired", "ignored", "invalid", "forgotten", "not active",
+	"stored", "not stored", "deleted", "applied", "conflict", "expired", "ignored", "invalid", "forgotten", "not active", "pinned",
 }
 
 // String returns the status's name.

@@ -22,6 +22,8 @@ func (r *lazyReader) Get(key string) (value []byte, ok bool) {
 		var n needs
 		n.record(p.space, p.key)
 		r.fresh(n)
+	} else {
+		r.fresh(needs{}) // the counters: what has told of them is loaded
 	}
 	if r.err != nil {
 		return nil, false

@@ -102,7 +102,12 @@ func (g *gen) basic() lockcluster.Request {
 	case n < 60:
 		return g.release(ns)
 	case n < 66:
-		return lockcluster.ReleaseByPull{Namespace: ns, Repo: one(g, genRepos), Pull: g.pull(), Host: one(g, genHosts)}
+		r := lockcluster.ReleaseByPull{Namespace: ns, Repo: one(g, genRepos), Pull: g.pull(), Host: one(g, genHosts)}
+		if g.chance(20) {
+			r.Upto = g.model.LastToken()
+			r.Upto.Counter -= min(r.Upto.Counter, uint64(g.pick(6)))
+		}
+		return r
 	case n < 74:
 		return g.lockCommand(ns)
 	case n < 80:
@@ -209,6 +214,9 @@ func (g *gen) put(ns string) lockcluster.PutDocument {
 		r.TTL = time.Duration(1+g.pick(2)) * time.Minute
 	} else {
 		r.KeepTTL = g.chance(40)
+	}
+	if g.chance(20) {
+		r.Revision = g.model.Revision(ns, lockcluster.SpaceDocument, r.Key) + uint64(g.pick(2))
 	}
 	return r
 }

@@ -120,6 +120,9 @@ func (g *gen) copied() (lockcluster.Token, uint64, lockcluster.Home) {
 
 func (g *gen) mirror(ns string, epoch uint64) lockcluster.Mirror {
 	r := lockcluster.Mirror{Namespace: ns, Epoch: epoch}
+	if g.chance(20) {
+		r.Token, _, _ = g.copied()
+	}
 	for range g.pick(3) {
 		ref := lockcluster.RecordRef{Namespace: ns, Space: one(g, genSpaces), Key: one(g, genDocs)}
 		switch held := g.model.List(ns); {

@@ -164,6 +164,15 @@ func routed(s *suite) {
 	if len(res.Locks) != 0 {
 		s.Error("a lock of another home was freed by its pull")
 	}
+	last := s.want(lockcluster.StatusGranted, s.acquire(s.key("org/app", "b", "default", ""), 1)).Token
+	last.Counter += 100 // by the enhanced system, since
+	next := route(lockcluster.SystemLegacy, s.acquire(s.key("org/app", "c", "default", ""), 1))
+	next.Token = last
+	res = s.want(lockcluster.StatusGranted, next)
+	s.reopen()
+	if again := s.want(lockcluster.StatusGranted, s.acquire(s.key("org/app", "d", "default", ""), 1)); !last.Less(res.Token) || !res.Token.Less(again.Token) {
+		s.Errorf("tokens %s and %s after %s", res.Token, again.Token, last)
+	}
 }
 
 // A lower fence is refused, by the backend that raised it, by another one, and

@@ -49,7 +49,7 @@ func TestUnknownIsRefused(t *testing.T) {
 	}
 	cases := map[string][]byte{
 		"no type":                     {},
-		"later type":                  nest(nil, 29),
+		"later type":                  nest(nil, 30),
 		"later field":                 append(nest(nil, 22), later...),
 		"in the request":              nest(later, 10),
 		"in the key":                  nest(later, 1, 10),
@@ -265,7 +265,7 @@ func TestDigest(t *testing.T) {
 				t.Errorf("%s: digest %x under id %d, want %x", name, c.Digest, i, one.Digest)
 			}
 		}
-		if name == "routed" { // has the digest of the request inside, see TestRoutedDigest
+		if strings.HasPrefix(name, "routed") { // has the digest of the request inside, see TestRoutedDigest
 			continue
 		}
 		if other := seen[one.Digest]; other != "" {

@@ -195,11 +195,21 @@ func DecodeCommand(b []byte) (Command, error) {
 			return Command{}, err
 		}
 	}
-	if _, routed := c.Request.(lockcluster.Routed); routed {
+	switch r := c.Request.(type) {
+	case lockcluster.Pin: // stands for the request that it pins
+		c.Digest = r.Digest
+		return c, nil
+	case lockcluster.Routed:
 		b = routedBytes(b)
 	}
 	c.Digest = digest(b)
 	return c, nil
+}
+
+// DigestOf returns the digest that req has in the log.
+func DigestOf(req lockcluster.Request) (uint64, error) {
+	b, err := EncodeCommand(lockcluster.RequestID{}, req)
+	return digest(b), err
 }
 
 // Field numbers of a routed request.

@@ -20,7 +20,7 @@ func commandToPB(req lockcluster.Request) (*logpb.Command, error) {
 		pb.Request = &logpb.Command_Release{Release: releaseToPB(r)}
 	case lockcluster.ReleaseByPull:
 		pb.Request = &logpb.Command_ReleaseByPull{ReleaseByPull: &logpb.ReleaseByPull{
-			Namespace: r.Namespace, Repo: []byte(r.Repo), Pull: int64(r.Pull), Host: []byte(r.Host),
+			Namespace: r.Namespace, Repo: []byte(r.Repo), Pull: int64(r.Pull), Host: []byte(r.Host), Upto: tokenToPB(r.Upto),
 		}}
 	case lockcluster.LockCommand:
 		pb.Request = &logpb.Command_LockCommand{LockCommand: lockCommandToPB(r)}
@@ -109,7 +109,9 @@ func requestFromPB(pb *logpb.Command) (lockcluster.Request, error) {
 		return releaseFromPB(r.Release), nil
 	case *logpb.Command_ReleaseByPull:
 		p := r.ReleaseByPull
-		return lockcluster.ReleaseByPull{Namespace: p.GetNamespace(), Repo: string(p.GetRepo()), Pull: int(p.GetPull()), Host: string(p.GetHost())}, nil
+		return lockcluster.ReleaseByPull{
+			Namespace: p.GetNamespace(), Repo: string(p.GetRepo()), Pull: int(p.GetPull()), Host: string(p.GetHost()), Upto: tokenFromPB(p.GetUpto()),
+		}, nil
 	case *logpb.Command_LockCommand:
 		return lockCommandFromPB(r.LockCommand), nil
 	case *logpb.Command_UnlockCommand:
@@ -198,7 +200,7 @@ func lockCommandFromPB(p *logpb.LockCommand) lockcluster.LockCommand {
 func putToPB(r lockcluster.PutDocument) *logpb.PutDocument {
 	return &logpb.PutDocument{
 		Namespace: r.Namespace, Key: []byte(r.Key), Value: r.Value, Condition: uint32(r.Condition),
-		TtlNs: int64(r.TTL), KeepTtl: r.KeepTTL,
+		TtlNs: int64(r.TTL), KeepTtl: r.KeepTTL, Revision: r.Revision,
 	}
 }
 
@@ -206,6 +208,7 @@ func putFromPB(p *logpb.PutDocument) lockcluster.PutDocument {
 	return lockcluster.PutDocument{
 		Namespace: p.GetNamespace(), Key: string(p.GetKey()), Value: p.GetValue(),
 		Condition: lockcluster.PutCondition(p.GetCondition()), TTL: time.Duration(p.GetTtlNs()), KeepTTL: p.GetKeepTtl(),
+		Revision: p.GetRevision(),
 	}
 }
 

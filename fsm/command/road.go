@@ -40,7 +40,10 @@ func roadToPB(req lockcluster.Request) (*logpb.Command, error) {
 		}
 		pb.Request = &logpb.Command_Routed{Routed: &logpb.Routed{
 			Epoch: r.Epoch, GradualEpoch: r.GradualEpoch, Base: uint32(r.Base), Home: uint32(r.Home), Request: inner,
+			Token: tokenToPB(r.Token),
 		}}
+	case lockcluster.Pin:
+		pb.Request = &logpb.Command_Pin{Pin: &logpb.Pin{Namespace: r.Namespace, Digest: r.Digest, Found: resultToPB(r.Found)}}
 	default:
 		return nil, fmt.Errorf("%w: request type %T has no log form", lockcluster.ErrInvalid, req)
 	}
@@ -80,8 +83,10 @@ func roadFromPB(pb *logpb.Command) (lockcluster.Request, error) {
 		}
 		return lockcluster.Routed{
 			Epoch: p.GetEpoch(), GradualEpoch: p.GetGradualEpoch(), Base: lockcluster.System(p.GetBase()),
-			Home: lockcluster.System(p.GetHome()), Request: inner,
+			Home: lockcluster.System(p.GetHome()), Request: inner, Token: tokenFromPB(p.GetToken()),
 		}, nil
+	case *logpb.Command_Pin:
+		return lockcluster.Pin{Namespace: r.Pin.GetNamespace(), Digest: r.Pin.GetDigest(), Found: resultFromPB(r.Pin.GetFound())}, nil
 	}
 	return nil, fmt.Errorf("unknown command type")
 }
@@ -142,7 +147,7 @@ func migrationFromPB(p *logpb.Migration) lockcluster.Migration {
 }
 
 func mirrorToPB(r lockcluster.Mirror) *logpb.Mirror {
-	pb := &logpb.Mirror{Namespace: r.Namespace, Epoch: r.Epoch}
+	pb := &logpb.Mirror{Namespace: r.Namespace, Epoch: r.Epoch, Token: tokenToPB(r.Token)}
 	for _, d := range r.Deletes {
 		pb.Deletes = append(pb.Deletes, &logpb.RecordRef{Namespace: d.Namespace, Space: uint32(d.Space), Key: []byte(d.Key)})
 	}
@@ -159,7 +164,7 @@ func mirrorToPB(r lockcluster.Mirror) *logpb.Mirror {
 }
 
 func mirrorFromPB(p *logpb.Mirror) lockcluster.Mirror {
-	r := lockcluster.Mirror{Namespace: p.GetNamespace(), Epoch: p.GetEpoch()}
+	r := lockcluster.Mirror{Namespace: p.GetNamespace(), Epoch: p.GetEpoch(), Token: tokenFromPB(p.GetToken())}
 	for _, d := range p.GetDeletes() {
 		r.Deletes = append(r.Deletes, lockcluster.RecordRef{
 			Namespace: d.GetNamespace(), Space: lockcluster.Space(d.GetSpace()), Key: string(d.GetKey()),

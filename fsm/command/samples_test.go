@@ -105,6 +105,16 @@ func roadRequests() map[string]lockcluster.Request {
 			lockcluster.Txn{Namespace: "default", Requests: []lockcluster.Request{samplePut()}},
 			lockcluster.Import{Namespace: "default", Locks: []lockcluster.Acquire{sampleAcquire()}},
 		}},
+		"pin": lockcluster.Pin{Namespace: "default", Digest: 1 << 63, Found: lockcluster.Result{Lock: sampleLock(), Text: "nonce"}},
+		"release-by-pull-upto": lockcluster.ReleaseByPull{
+			Namespace: "default", Repo: "org/app", Pull: 3, Upto: lockcluster.Token{Epoch: 3, Counter: 4},
+		},
+		"put-document-revision": lockcluster.PutDocument{Namespace: "default", Key: "k", Value: []byte("v"), Revision: 14},
+		"mirror-token":          lockcluster.Mirror{Namespace: "default", Epoch: 31, Token: lockcluster.Token{Epoch: 31, Counter: 40}},
+		"routed-token": lockcluster.Routed{
+			Epoch: 31, GradualEpoch: 29, Base: lockcluster.SystemLegacy, Home: lockcluster.SystemLegacy, Request: sampleAcquire(),
+			Token: lockcluster.Token{Epoch: 31, Counter: 41},
+		},
 		"routed": lockcluster.Routed{
 			Epoch: 31, GradualEpoch: 29, Base: lockcluster.SystemLegacy, Home: lockcluster.SystemEnhanced, Request: sampleAcquire(),
 		},

@@ -132,6 +132,9 @@ func (a *Applier) decide(req lockcluster.Request) lockcluster.Result {
 		res = a.shadow(r)
 	case lockcluster.Routed:
 		res = a.route(r)
+	case lockcluster.Pin:
+		res = r.Found
+		res.Status = lockcluster.StatusPinned
 	case lockcluster.RegisterNode:
 		res = a.registerNode(r)
 	case lockcluster.Checkpoint:

@@ -50,7 +50,8 @@ func (a *Applier) removeCommandLock(held *lockcluster.CommandLock) {
 
 func (a *Applier) putDocument(r lockcluster.PutDocument) lockcluster.Result {
 	old := GetDocument(a.tx, r.Namespace, r.Key)
-	if r.Condition == lockcluster.PutIfAbsent && old != nil || r.Condition == lockcluster.PutIfPresent && old == nil {
+	if r.Condition == lockcluster.PutIfAbsent && old != nil || r.Condition == lockcluster.PutIfPresent && old == nil ||
+		r.Revision != 0 && (old == nil || old.Revision != r.Revision) {
 		return lockcluster.Result{Status: lockcluster.StatusNotStored, Document: old}
 	}
 	home := a.newHome()

@@ -177,7 +177,7 @@ func (a *Applier) releaseByPull(r lockcluster.ReleaseByPull) lockcluster.Result 
 		if r.Host != "" && held.Owner.Host != "" && r.Host != held.Owner.Host {
 			continue
 		}
-		if a.routed != nil && !a.atHome(held.Home) {
+		if a.routed != nil && !a.atHome(held.Home) || !r.Upto.IsZero() && r.Upto.Less(held.Token) {
 			continue
 		}
 		a.remove(held)

@@ -134,6 +134,9 @@ func (a *Applier) route(r lockcluster.Routed) lockcluster.Result {
 	if reason := a.misrouted(&r); reason != "" {
 		return notActive(reason)
 	}
+	if a.env.System == lockcluster.SystemLegacy {
+		a.passToken(r.Token)
+	}
 	a.routed = &r
 	defer func() { a.routed = nil }()
 	if !a.ownsAll(r.Request) {

@@ -12,6 +12,7 @@ func (a *Applier) mirror(r lockcluster.Mirror) lockcluster.Result {
 		return lockcluster.Result{Status: lockcluster.StatusIgnored, Text: textEpoch}
 	}
 	sub, overlay := a.nested()
+	sub.passToken(r.Token)
 	if err := sub.replace(r); err != nil {
 		return a.invalid(err)
 	}
@@ -135,6 +136,14 @@ func (a *Applier) raiseToken(t lockcluster.Token) {
 	}
 	a.meta.TokenEpoch = t.Epoch
 	a.meta.TokenCounter = max(a.meta.TokenCounter, t.Counter)
+}
+
+// passToken is raiseToken for a token of no record, where that is not certain
+// yet.
+func (a *Applier) passToken(t lockcluster.Token) {
+	if (lockcluster.Token{Epoch: a.meta.TokenEpoch, Counter: a.meta.TokenCounter}).Less(t) {
+		a.raiseToken(t)
+	}
 }
 
 // RaiseTokens makes every later grant's token one of epoch or later.

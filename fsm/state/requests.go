@@ -80,6 +80,22 @@ func (a *Applier) once(c command.Command) lockcluster.Result {
 	return res
 }
 
+// Remembered returns the answer that is remembered for an id and the digest of
+// its request, nil if none is. It is what a command under this id would be told.
+func Remembered(r Reader, id lockcluster.RequestID, digest uint64) (*lockcluster.Result, error) {
+	b, ok := r.Get(answerKey(id.ClientID, id.Sequence))
+	if !ok {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	var rec statepb.AnswerRecord
+	decodeAnswer(answerKey(id.ClientID, id.Sequence), b, &rec)
+	if rec.GetRequestDigest() != digest {
+		return nil, errOtherRequest
+	}
+	res, err := command.DecodeResult(rec.GetResult())
+	return &res, err
+}
+
 func (a *Applier) client(id string) (*statepb.ClientRecord, bool) {
 	rec := &statepb.ClientRecord{}
 	key := clientKey(id)

@@ -196,7 +196,8 @@ func refusedByLegacy(s lockcluster.System, req lockcluster.Request) error {
 		return nil
 	}
 	switch r := req.(type) {
-	case lockcluster.SetMigration, lockcluster.SetConfig, lockcluster.Shadow, lockcluster.RegisterNode, lockcluster.Checkpoint, lockcluster.BumpEpoch:
+	case lockcluster.SetMigration, lockcluster.SetConfig, lockcluster.Shadow, lockcluster.RegisterNode, lockcluster.Checkpoint, lockcluster.BumpEpoch,
+		lockcluster.Pin:
 		return fmt.Errorf("%w: %T is for the enhanced system", lockcluster.ErrInvalid, req)
 	case lockcluster.Routed:
 		return refusedByLegacy(s, r.Request)

@@ -33,6 +33,8 @@ func validateRoad(req lockcluster.Request) error {
 		return validateShadow(r)
 	case lockcluster.Routed:
 		return validateRouted(r)
+	case lockcluster.Pin:
+		return lockcluster.ValidateNamespace(r.Namespace)
 	}
 	return fmt.Errorf("%w: unknown request type %T", lockcluster.ErrInvalid, req)
 }

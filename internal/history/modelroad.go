@@ -245,6 +245,10 @@ func (m *Model) mirror(r lockcluster.Mirror) lockcluster.Result {
 
 func (m *Model) replace(r lockcluster.Mirror) bool {
 	ns := r.Namespace
+	if m.token.Less(r.Token) {
+		m.raise(r.Token)
+		m.version++
+	}
 	drop := slices.Clone(r.Deletes)
 	for _, l := range r.Locks {
 		drop = append(drop, lockcluster.RecordRef{Namespace: ns, Space: lockcluster.SpaceLock, Key: l.Key.Text()})

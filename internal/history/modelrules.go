@@ -74,7 +74,8 @@ func (m *Model) releaseByPull(r lockcluster.ReleaseByPull) lockcluster.Result {
 	res := lockcluster.Result{Status: lockcluster.StatusReleased}
 	for _, l := range m.ListRepo(r.Namespace, r.Repo) {
 		o := l.Owner
-		if l.Kind != lockcluster.KindPull || o.Pull != r.Pull || r.Host != "" && o.Host != "" && o.Host != r.Host || m.elsewhere(&l) {
+		if l.Kind != lockcluster.KindPull || o.Pull != r.Pull || r.Host != "" && o.Host != "" && o.Host != r.Host || m.elsewhere(&l) ||
+			r.Upto != (lockcluster.Token{}) && r.Upto.Less(l.Token) {
 			continue
 		}
 		m.setLock(name{r.Namespace, l.Key.Text()}, nil)
@@ -120,7 +121,8 @@ func (m *Model) unlockCommand(r lockcluster.UnlockCommand) lockcluster.Result {
 func (m *Model) putDocument(at Position, r lockcluster.PutDocument) lockcluster.Result {
 	n := name{r.Namespace, r.Key}
 	old := m.Document(r.Namespace, r.Key)
-	if r.Condition == lockcluster.PutIfAbsent && old != nil || r.Condition == lockcluster.PutIfPresent && old == nil {
+	if r.Condition == lockcluster.PutIfAbsent && old != nil || r.Condition == lockcluster.PutIfPresent && old == nil ||
+		r.Revision != 0 && m.Revision(r.Namespace, lockcluster.SpaceDocument, r.Key) != r.Revision {
 		return lockcluster.Result{Status: lockcluster.StatusNotStored, Document: old}
 	}
 	d := lockcluster.Document{Namespace: r.Namespace, Key: r.Key, Value: r.Value, Revision: at.Index, Home: m.newHome()}

@@ -86,7 +86,10 @@ func (t *term) alignAfter(ctx context.Context, c *change) error {
 		return nil
 	}
 	// What is copied is equal already: only the fence has to follow the epoch.
-	return t.c.legacy.raise(ctx, m, t.fence(m))
+	if err := t.c.legacy.raise(ctx, m, t.fence(m)); err != nil {
+		return err
+	}
+	return t.learnTokens(ctx, m)
 }
 
 // settled finds out whether the state was replaced in spite of an error.
@@ -143,6 +146,9 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 		return fmt.Errorf("%w: %w; until then the only other mode is blue-green, in which this cluster holds a live copy", ErrRefused, err)
 	case err != nil:
 		return fmt.Errorf("fence the legacy system: %w", err)
+	}
+	if err := t.learnTokens(ctx, closed); err != nil {
+		return err
 	}
 	if closed.Mode == lockcluster.ModeShadow {
 		select {

@@ -237,7 +237,7 @@ func (c *Controller) Do(ctx context.Context, id lockcluster.RequestID, req lockc
 	if m := c.state.Load(); m.Mode == lockcluster.ModeEnhanced || ns == "" {
 		start := time.Now()
 		res, err := c.node.Do(ctx, id, req)
-		if err != nil || res.Status != lockcluster.StatusNotActive {
+		if err != nil || res.Status != lockcluster.StatusNotActive && res.Status != lockcluster.StatusPinned {
 			c.observe(lockcluster.SystemEnhanced, req, start, err)
 			return res, err
 		}
@@ -261,27 +261,21 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 	start := time.Now()
 	why := errors.New("the gate is closed: a switch is under way")
 	var p pinned
-	for tries := 0; ; {
+	for {
 		m, moved := c.changedState()
 		if !m.GateClosed || ns != m.Namespace {
-			var res lockcluster.Result
-			var err error
-			if p.req == nil {
-				p, err = c.pin(ctx, m, req)
-			}
-			if err == nil {
-				tries++
-				res, err = c.try(ctx, m, id, p.req)
-			} else {
-				p.req = nil
-			}
+			res, err := c.tryPinned(ctx, m, id, req, &p)
 			switch {
+			case err == nil && res.Status == lockcluster.StatusPinned: // by an earlier call
+				p = pinTo(req, res)
+				p.tries++
+				continue
 			case err == nil && res.Status != lockcluster.StatusNotActive:
-				answer, again := p.answer(res, tries)
+				answer, again, err := p.answer(req, res)
 				if !again {
-					return answer, nil
+					return answer, err
 				}
-				p, tries, id = pinned{}, 0, lockcluster.RequestID{}
+				p, id = pinned{}, lockcluster.RequestID{}
 				continue
 			case err != nil && !retryable(err):
 				c.failed(m, req, start, err)
@@ -308,6 +302,26 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 	}
 }
 
+// tryPinned pins req if need be, and asks once. What is pinned goes without the
+// client's id: under that is what it was pinned to.
+func (c *Controller) tryPinned(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request, p *pinned) (res lockcluster.Result, err error) {
+	if !p.by {
+		now, answer, err := c.pin(ctx, m, id, req)
+		if err != nil || answer.Status != 0 {
+			return answer, err
+		}
+		now.tries += p.tries
+		*p = now
+	}
+	if p.by {
+		id = lockcluster.RequestID{}
+	}
+	if res, err = c.try(ctx, m, id, p.req); err != nil || res.Status != lockcluster.StatusNotActive {
+		p.tries++
+	}
+	return res, err
+}
+
 // try asks once whoever decides by m.
 func (c *Controller) try(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
 	if m.Decides(namespaceOf(req)) == lockcluster.SystemEnhanced {
@@ -329,9 +343,9 @@ func (c *Controller) try(ctx context.Context, m *lockcluster.Migration, id lockc
 }
 
 // retryable tells the errors after which another try may succeed. A legacy
-// system judges a repeated request anew; the rules make that harmless: who
-// holds a lock is told that it holds it, and what removes a record names the
-// one that it means ([pin]).
+// system judges a repeated request anew; that is harmless: who holds a lock is
+// told that it holds it, and what removes or replaces a record names the one
+// that it means (pin.go).
 func retryable(err error) bool {
 	return errors.Is(err, errNotReady) || errors.Is(err, backends.ErrFenced) || errors.Is(err, backends.ErrUnavailable) ||
 		errors.Is(err, lockcluster.ErrNoLeader) || errors.Is(err, lockcluster.ErrOutcomeUnknown)

@@ -17,6 +17,10 @@
 //     any step leaves one authority, and the next leader opens the gate.
 //   - Records are copied as they are, tokens and revisions included, and a
 //     switch is committed only when both systems hold the same.
+//   - The tokens of a key rise, whichever system grants them and whatever
+//     changes between two grants.
+//   - A request that is sent again under its id undoes nothing of what others
+//     did since, through whichever node and system it comes.
 //   - A mirror is told names, not operations: what counts is what a record is
 //     when it is copied. Shadowing is told operations, in their order.
 //

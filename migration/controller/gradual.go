@@ -7,31 +7,29 @@ import (
 	"time"
 
 	"github.com/lockcluster/lockcluster"
-	"github.com/lockcluster/lockcluster/compat"
 	"github.com/lockcluster/lockcluster/fsm/state"
-	"github.com/lockcluster/lockcluster/migration"
 )
 
 // decideGradual sends req to the home of its key. Requests about one key come
 // here one after the other (stripes), and the enhanced system knows every key
 // that is held in either, so a key is never free in one and held in the other.
-func (t *term) decideGradual(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
+func (t *term) decideGradual(m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
 	if _, ok := req.(lockcluster.Import); ok {
 		return lockcluster.Result{}, fmt.Errorf(
 			"%w: an import cannot choose between two systems; go to blue-green or shadow first (lockcluster cluster mode)", lockcluster.ErrInvalid)
 	}
 	defer t.stripes.lock(stripesOf(req))()
 	if r, ok := req.(lockcluster.ReleaseByPull); ok {
-		return t.releaseByPull(ctx, m, id, r)
+		return t.releaseByPull(m, id, r)
 	}
-	home, err := t.homeOf(m, req)
-	if err != nil {
+	home, elsewhere := t.homeOf(m, req)
+	if err := t.gather(m, elsewhere); err != nil {
 		return lockcluster.Result{}, err
 	}
 	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: home, Request: req}
 	if home == lockcluster.SystemEnhanced {
 		start := time.Now()
-		res, err := t.c.node.Do(ctx, id, routed)
+		res, err := t.askEnhanced(id, routed)
 		if err == nil {
 			t.c.observe(lockcluster.SystemEnhanced, req, start, nil)
 		}
@@ -40,80 +38,38 @@ func (t *term) decideGradual(ctx context.Context, m *lockcluster.Migration, id l
 	if err := t.settleKeys(m, req); err != nil {
 		return lockcluster.Result{}, err
 	}
+	routed.Token = t.lastToken()
 	res, err := t.askLegacy(m, routed)
-	return res, t.copyBack(m, changedBy(req, &res), err)
+	return res, t.copyBack(m, changedBy(req, &res), newestToken(&res), err)
 }
 
-// releaseByPull frees a pull request's locks in both systems.
-func (t *term) releaseByPull(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.ReleaseByPull) (lockcluster.Result, error) {
-	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: lockcluster.SystemLegacy, Request: req}
-	old, err := t.askLegacy(m, routed)
-	if err := t.copyBack(m, changedBy(req, &old), err); err != nil {
-		return lockcluster.Result{}, err
-	}
-	routed.Home = lockcluster.SystemEnhanced
-	res, err := t.c.node.Do(ctx, id, routed)
-	if err == nil && res.Status == lockcluster.StatusReleased {
-		res.Locks = append(res.Locks, old.Locks...)
+// askEnhanced has the enhanced system decide what was routed to it. Its end does
+// not depend on the client's patience: a grant that is still on its way into the
+// log must not meet one of the legacy system's. If the outcome is not known, the
+// epoch that it carries is ended before anybody decides.
+func (t *term) askEnhanced(id lockcluster.RequestID, req lockcluster.Routed) (lockcluster.Result, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, legacyTimeout)
+	defer cancel()
+	res, err := t.c.node.Do(ctx, id, req)
+	if errors.Is(err, lockcluster.ErrOutcomeUnknown) {
+		t.takeOverAgain()
 	}
 	return res, err
 }
 
-// homeOf returns the system that decides about req: that of the records it
-// names, or the one that a free key goes to.
-func (t *term) homeOf(m *lockcluster.Migration, req lockcluster.Request) (home lockcluster.System, err error) {
-	list, _ := targets(req)
-	home = 0
-	t.c.node.StaleRead(func(r state.Reader, _ uint64) {
-		for _, one := range list {
-			h := t.homeOfKey(r, m, one.ref, req)
-			if home != 0 && h != home {
-				err = fmt.Errorf("%w: the transaction is about keys of both systems; go to blue-green, or work on one key at a time", lockcluster.ErrInvalid)
-			}
-			home = h
-		}
-	})
-	if home == 0 { // nothing but conditions, which the enhanced system's copy can judge
-		home = lockcluster.SystemEnhanced
+// releaseByPull frees a pull request's locks in both systems.
+func (t *term) releaseByPull(m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.ReleaseByPull) (lockcluster.Result, error) {
+	routed := lockcluster.Routed{Epoch: m.Epoch, GradualEpoch: m.GradualEpoch, Base: m.Active, Home: lockcluster.SystemLegacy, Request: req}
+	old, err := t.askLegacy(m, routed)
+	if err := t.copyBack(m, changedBy(req, &old), lockcluster.Token{}, err); err != nil {
+		return lockcluster.Result{}, err
 	}
-	return home, err
-}
-
-func (t *term) homeOfKey(r state.Reader, m *lockcluster.Migration, ref lockcluster.RecordRef, req lockcluster.Request) lockcluster.System {
-	switch ref.Space {
-	case lockcluster.SpaceLock:
-		if l := state.FindLock(r, ref.Namespace, ref.Key); l != nil {
-			return m.HomeOf(l.Home)
-		}
-		if key, teams, ok := requester(req, ref.Key); ok {
-			return migration.Routes(key, teams, m)
-		}
-	case lockcluster.SpaceCommand:
-		if l := state.GetCommandLock(r, ref.Namespace, ref.Key); l != nil {
-			return m.HomeOf(l.Home)
-		}
-	case lockcluster.SpaceDocument:
-		if d := state.GetDocument(r, ref.Namespace, ref.Key); d != nil {
-			return m.HomeOf(d.Home)
-		}
+	routed.Home = lockcluster.SystemEnhanced
+	res, err := t.askEnhanced(id, routed)
+	if err == nil && res.Status == lockcluster.StatusReleased {
+		res.Locks = append(res.Locks, old.Locks...)
 	}
-	return migration.RoutesText(ref.Namespace, ref.Key, m)
-}
-
-// requester returns the key that a request wants and the groups of who wants
-// it.
-func requester(req lockcluster.Request, text string) (key lockcluster.Key, teams []string, ok bool) {
-	switch r := req.(type) {
-	case lockcluster.Acquire:
-		return r.Key, compat.Teams(r.Value), r.Key.Text() == text
-	case lockcluster.Txn:
-		for _, sub := range r.Requests {
-			if key, teams, ok = requester(sub, text); ok {
-				return key, teams, true
-			}
-		}
-	}
-	return lockcluster.Key{}, nil, false
+	return res, err
 }
 
 // settleKeys makes sure that the legacy system knows how its keys stand before
@@ -132,9 +88,10 @@ func (t *term) settleKeys(m *lockcluster.Migration, req lockcluster.Request) err
 }
 
 // copyBack tells the enhanced system what the legacy system has decided,
-// before the client is told. It does not give up while this node leads: until
-// then nobody may decide about these keys.
-func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, cause error) error {
+// before the client is told: the records as they are, and the newest token, whose
+// lock may be gone again within the same transaction. It does not give up while
+// this node leads: until then nobody may decide about these keys.
+func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, token lockcluster.Token, cause error) error {
 	if cause != nil {
 		// It may have been done: everything is compared before the next decision.
 		t.takeOverAgain()
@@ -145,7 +102,7 @@ func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, 
 	}
 	for {
 		ctx, cancel := context.WithTimeout(t.ctx, legacyTimeout)
-		b := &batch{}
+		b := &batch{token: token}
 		err := t.readFrom(ctx, m, lockcluster.SystemLegacy, func(r state.Reader) {
 			for _, ref := range refs {
 				b.read(r, ref)
@@ -200,7 +157,7 @@ func (t *term) copyHomed(ctx context.Context, m *lockcluster.Migration, refs []l
 // alone.
 func (t *term) copyHomedLocked(ctx context.Context, m *lockcluster.Migration, refs []lockcluster.RecordRef) error {
 	view, _ := t.c.node.StaleView()
-	b := &batch{}
+	b := &batch{token: state.GetStats(view).LastToken} // for what others write into the legacy store
 	err := t.c.legacy.read(ctx, m, func(legacy state.Reader) {
 		for _, ref := range refs {
 			mine, mineThere := homeThere(view, m, ref)
@@ -265,7 +222,7 @@ func (t *term) alignGradual(ctx context.Context, m *lockcluster.Migration) error
 	if err != nil {
 		return err
 	}
-	back, out := &batch{}, &batch{}
+	back, out := &batch{token: state.GetStats(old).LastToken}, &batch{token: state.GetStats(mine).LastToken}
 	for _, space := range []lockcluster.Space{lockcluster.SpaceLock, lockcluster.SpaceCommand, lockcluster.SpaceDocument} {
 		seen := func(key string) bool {
 			t.alignRecord(m, mine, old, lockcluster.RecordRef{Namespace: m.Namespace, Space: space, Key: key}, back, out)
@@ -292,6 +249,8 @@ func (t *term) alignRecord(m *lockcluster.Migration, mine, old state.Reader, ref
 	oldHome, oldThere := homeThere(old, m, ref)
 	equal := mineThere && oldThere && same(mine, old, ref.Namespace, ref.Space, ref.Key)
 	switch {
+	case equal && oldHome == lockcluster.SystemLegacy && mineHome == lockcluster.SystemEnhanced:
+		out.read(mine, ref) // it was about to be gathered
 	case oldThere && mineThere && oldHome == lockcluster.SystemLegacy && mineHome == lockcluster.SystemEnhanced:
 		// Only somebody who writes to the legacy store by himself can do this.
 		t.c.shadow.conflict(ref)

@@ -181,6 +181,8 @@ type batch struct {
 	locks     []lockcluster.Lock
 	commands  []lockcluster.CommandLock
 	documents []lockcluster.Document
+	token     lockcluster.Token // goes with each request
+	tokenOnly bool              // goes without a record, too
 	sent      int
 	seen      map[lockcluster.RecordRef]bool // what was read: a copy names a record once
 }
@@ -220,7 +222,7 @@ func (b *batch) read(r state.Reader, ref lockcluster.RecordRef) {
 
 // next cuts a request off b.
 func (b *batch) next(m *lockcluster.Migration) (lockcluster.Mirror, bool) {
-	req := lockcluster.Mirror{Namespace: m.Namespace, Epoch: m.Epoch}
+	req := lockcluster.Mirror{Namespace: m.Namespace, Epoch: m.Epoch, Token: b.token}
 	n, size := 0, 0
 	room := func(bytes int) bool {
 		if n > 0 && (n >= mirrorRecordsMax || size+bytes > mirrorBytesMax) {
@@ -242,7 +244,9 @@ func (b *batch) next(m *lockcluster.Migration) (lockcluster.Mirror, bool) {
 		req.Documents, b.documents = append(req.Documents, b.documents[0]), b.documents[1:]
 	}
 	b.sent += n
-	return req, n > 0
+	ok := n > 0 || b.tokenOnly
+	b.tokenOnly = false
+	return req, ok
 }
 
 // difference is what to must take over to hold what from holds. Deletes of all

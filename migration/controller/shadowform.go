@@ -25,6 +25,14 @@ func asShadowed(req lockcluster.Request, res *lockcluster.Result) lockcluster.Re
 			r.Revision = 0
 		}
 		return r
+	case lockcluster.PutDocument:
+		if res.Status == lockcluster.StatusStored {
+			r.Revision = 0
+		}
+		return r
+	case lockcluster.ReleaseByPull:
+		r.Upto = lockcluster.Token{}
+		return r
 	case lockcluster.Txn:
 		if res.Status != lockcluster.StatusApplied || len(res.Results) != len(r.Requests) {
 			return r

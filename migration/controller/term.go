@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -304,6 +305,9 @@ func (t *term) align(ctx context.Context, m *lockcluster.Migration) error {
 	if err := t.c.legacy.raise(ctx, m, t.fence(m)); err != nil {
 		return fmt.Errorf("fence the legacy system: %w", err)
 	}
+	if err := t.learnTokens(ctx, m); err != nil {
+		return err
+	}
 	switch m.Mode {
 	case lockcluster.ModeShadow:
 		return t.copyAll(ctx, m, lockcluster.SystemEnhanced)
@@ -414,6 +418,11 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 	}
 	defer t.gate.leave()
 	m := t.c.Migration()
+	if t.ready.Load() && !m.GateClosed && m.Decides(namespaceOf(req)) != lockcluster.SystemEnhanced {
+		if res, err := t.c.remembered(id, req); res != nil || err != nil {
+			return *cmp.Or(res, &lockcluster.Result{}), err
+		}
+	}
 	switch {
 	case m.GateClosed || t.ctx.Err() != nil:
 		return lockcluster.Result{}, errNotReady
@@ -425,7 +434,7 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 	case m.Decides(namespaceOf(req)) == lockcluster.SystemLegacy:
 		return t.decideLegacy(&m, req)
 	case m.Decides(namespaceOf(req)) == 0:
-		return t.decideGradual(ctx, &m, id, req)
+		return t.decideGradual(&m, id, req)
 	}
 	// Decided by the log; the caller's picture of the state is behind.
 	return t.c.node.Do(ctx, id, req)

@@ -109,6 +109,7 @@ type Command struct {
 	//	*Command_Mirror
 	//	*Command_Shadow
 	//	*Command_Routed
+	//	*Command_Pin
 	Request       isCommand_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -343,6 +344,15 @@ func (x *Command) GetRouted() *Routed {
 	return nil
 }
 
+func (x *Command) GetPin() *Pin {
+	if x != nil {
+		if x, ok := x.Request.(*Command_Pin); ok {
+			return x.Pin
+		}
+	}
+	return nil
+}
+
 type isCommand_Request interface {
 	isCommand_Request()
 }
@@ -423,6 +433,10 @@ type Command_Routed struct {
 	Routed *Routed `protobuf:"bytes,28,opt,name=routed,proto3,oneof"`
 }
 
+type Command_Pin struct {
+	Pin *Pin `protobuf:"bytes,29,opt,name=pin,proto3,oneof"`
+}
+
 func (*Command_Acquire) isCommand_Request() {}
 
 func (*Command_Release) isCommand_Request() {}
@@ -460,6 +474,8 @@ func (*Command_Mirror) isCommand_Request() {}
 func (*Command_Shadow) isCommand_Request() {}
 
 func (*Command_Routed) isCommand_Request() {}
+
+func (*Command_Pin) isCommand_Request() {}
 
 type Key struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -892,6 +908,7 @@ type ReleaseByPull struct {
 	Repo          []byte                 `protobuf:"bytes,2,opt,name=repo,proto3" json:"repo,omitempty"`
 	Pull          int64                  `protobuf:"varint,3,opt,name=pull,proto3" json:"pull,omitempty"`
 	Host          []byte                 `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
+	Upto          *Token                 `protobuf:"bytes,5,opt,name=upto,proto3" json:"upto,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -950,6 +967,13 @@ func (x *ReleaseByPull) GetPull() int64 {
 func (x *ReleaseByPull) GetHost() []byte {
 	if x != nil {
 		return x.Host
+	}
+	return nil
+}
+
+func (x *ReleaseByPull) GetUpto() *Token {
+	if x != nil {
+		return x.Upto
 	}
 	return nil
 }
@@ -1098,6 +1122,7 @@ type PutDocument struct {
 	Condition     uint32                 `protobuf:"varint,4,opt,name=condition,proto3" json:"condition,omitempty"`
 	TtlNs         int64                  `protobuf:"varint,5,opt,name=ttl_ns,json=ttlNs,proto3" json:"ttl_ns,omitempty"`
 	KeepTtl       bool                   `protobuf:"varint,6,opt,name=keep_ttl,json=keepTtl,proto3" json:"keep_ttl,omitempty"`
+	Revision      uint64                 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1172,6 +1197,13 @@ func (x *PutDocument) GetKeepTtl() bool {
 		return x.KeepTtl
 	}
 	return false
+}
+
+func (x *PutDocument) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 type DeleteDocument struct {
@@ -2215,6 +2247,7 @@ type Mirror struct {
 	Locks         []*Lock                `protobuf:"bytes,4,rep,name=locks,proto3" json:"locks,omitempty"`
 	CommandLocks  []*CommandLock         `protobuf:"bytes,5,rep,name=command_locks,json=commandLocks,proto3" json:"command_locks,omitempty"`
 	Documents     []*Document            `protobuf:"bytes,6,rep,name=documents,proto3" json:"documents,omitempty"`
+	Token         *Token                 `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2291,6 +2324,13 @@ func (x *Mirror) GetDocuments() []*Document {
 	return nil
 }
 
+func (x *Mirror) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
 type Shadow struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2360,6 +2400,7 @@ type Routed struct {
 	Home         uint32                 `protobuf:"varint,4,opt,name=home,proto3" json:"home,omitempty"`
 	// A command without an exactly-once identity of its own.
 	Request       *Command `protobuf:"bytes,5,opt,name=request,proto3" json:"request,omitempty"`
+	Token         *Token   `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2429,6 +2470,73 @@ func (x *Routed) GetRequest() *Command {
 	return nil
 }
 
+func (x *Routed) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type Pin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Digest        uint64                 `protobuf:"varint,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Found         *Result                `protobuf:"bytes,3,opt,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pin) Reset() {
+	*x = Pin{}
+	mi := &file_fsm_command_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pin) ProtoMessage() {}
+
+func (x *Pin) ProtoReflect() protoreflect.Message {
+	mi := &file_fsm_command_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pin.ProtoReflect.Descriptor instead.
+func (*Pin) Descriptor() ([]byte, []int) {
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Pin) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Pin) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
+func (x *Pin) GetFound() *Result {
+	if x != nil {
+		return x.Found
+	}
+	return nil
+}
+
 type Home struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	System        uint32                 `protobuf:"varint,1,opt,name=system,proto3" json:"system,omitempty"`
@@ -2439,7 +2547,7 @@ type Home struct {
 
 func (x *Home) Reset() {
 	*x = Home{}
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2559,7 @@ func (x *Home) String() string {
 func (*Home) ProtoMessage() {}
 
 func (x *Home) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[31]
+	mi := &file_fsm_command_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2572,7 @@ func (x *Home) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Home.ProtoReflect.Descriptor instead.
 func (*Home) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{31}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Home) GetSystem() uint32 {
@@ -2502,7 +2610,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2622,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[32]
+	mi := &file_fsm_command_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2635,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{32}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Lock) GetKey() *Key {
@@ -2636,7 +2744,7 @@ type CommandLock struct {
 
 func (x *CommandLock) Reset() {
 	*x = CommandLock{}
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2648,7 +2756,7 @@ func (x *CommandLock) String() string {
 func (*CommandLock) ProtoMessage() {}
 
 func (x *CommandLock) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[33]
+	mi := &file_fsm_command_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2661,7 +2769,7 @@ func (x *CommandLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandLock.ProtoReflect.Descriptor instead.
 func (*CommandLock) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{33}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CommandLock) GetNamespace() string {
@@ -2729,7 +2837,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +2849,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[34]
+	mi := &file_fsm_command_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +2862,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{34}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Document) GetNamespace() string {
@@ -2830,7 +2938,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +2950,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_fsm_command_command_proto_msgTypes[35]
+	mi := &file_fsm_command_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +2963,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_fsm_command_command_proto_rawDescGZIP(), []int{35}
+	return file_fsm_command_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Result) GetStatus() uint32 {
@@ -2929,7 +3037,7 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x05Entry\x12 \n" +
 	"\ftime_unix_ms\x18\x01 \x01(\x03R\n" +
 	"timeUnixMs\x127\n" +
-	"\bcommands\x18\x02 \x03(\v2\x1b.lockcluster.log.v1.CommandR\bcommands\"\x9a\n" +
+	"\bcommands\x18\x02 \x03(\v2\x1b.lockcluster.log.v1.CommandR\bcommands\"\xc7\n" +
 	"\n" +
 	"\aCommand\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1a\n" +
@@ -2959,7 +3067,8 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"set_config\x18\x19 \x01(\v2\x1d.lockcluster.log.v1.SetConfigH\x00R\tsetConfig\x124\n" +
 	"\x06mirror\x18\x1a \x01(\v2\x1a.lockcluster.log.v1.MirrorH\x00R\x06mirror\x124\n" +
 	"\x06shadow\x18\x1b \x01(\v2\x1a.lockcluster.log.v1.ShadowH\x00R\x06shadow\x124\n" +
-	"\x06routed\x18\x1c \x01(\v2\x1a.lockcluster.log.v1.RoutedH\x00R\x06routedB\t\n" +
+	"\x06routed\x18\x1c \x01(\v2\x1a.lockcluster.log.v1.RoutedH\x00R\x06routed\x12+\n" +
+	"\x03pin\x18\x1d \x01(\v2\x17.lockcluster.log.v1.PinH\x00R\x03pinB\t\n" +
 	"\arequest\"\x83\x01\n" +
 	"\x03Key\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
@@ -2993,12 +3102,13 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\x05owner\x18\x03 \x01(\v2\x19.lockcluster.log.v1.OwnerR\x05owner\x12\x12\n" +
 	"\x04pull\x18\x04 \x01(\x03R\x04pull\x12/\n" +
 	"\x05token\x18\x05 \x01(\v2\x19.lockcluster.log.v1.TokenR\x05token\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x04R\brevision\"i\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\x98\x01\n" +
 	"\rReleaseByPull\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04repo\x18\x02 \x01(\fR\x04repo\x12\x12\n" +
 	"\x04pull\x18\x03 \x01(\x03R\x04pull\x12\x12\n" +
-	"\x04host\x18\x04 \x01(\fR\x04host\"\x8f\x01\n" +
+	"\x04host\x18\x04 \x01(\fR\x04host\x12-\n" +
+	"\x04upto\x18\x05 \x01(\v2\x19.lockcluster.log.v1.TokenR\x04upto\"\x8f\x01\n" +
 	"\vLockCommand\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x128\n" +
@@ -3008,14 +3118,15 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\fR\x04name\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12/\n" +
-	"\x05token\x18\x04 \x01(\v2\x19.lockcluster.log.v1.TokenR\x05token\"\xa3\x01\n" +
+	"\x05token\x18\x04 \x01(\v2\x19.lockcluster.log.v1.TokenR\x05token\"\xbf\x01\n" +
 	"\vPutDocument\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x14\n" +
 	"\x05value\x18\x03 \x01(\fR\x05value\x12\x1c\n" +
 	"\tcondition\x18\x04 \x01(\rR\tcondition\x12\x15\n" +
 	"\x06ttl_ns\x18\x05 \x01(\x03R\x05ttlNs\x12\x19\n" +
-	"\bkeep_ttl\x18\x06 \x01(\bR\akeepTtl\"\\\n" +
+	"\bkeep_ttl\x18\x06 \x01(\bR\akeepTtl\x12\x1a\n" +
+	"\brevision\x18\a \x01(\x04R\brevision\"\\\n" +
 	"\x0eDeleteDocument\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\x12\x1a\n" +
@@ -3100,24 +3211,30 @@ const file_fsm_command_command_proto_rawDesc = "" +
 	"\tRecordRef\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
 	"\x05space\x18\x02 \x01(\rR\x05space\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\"\xa7\x02\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\xd8\x02\n" +
 	"\x06Mirror\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x127\n" +
 	"\adeletes\x18\x03 \x03(\v2\x1d.lockcluster.log.v1.RecordRefR\adeletes\x12.\n" +
 	"\x05locks\x18\x04 \x03(\v2\x18.lockcluster.log.v1.LockR\x05locks\x12D\n" +
 	"\rcommand_locks\x18\x05 \x03(\v2\x1f.lockcluster.log.v1.CommandLockR\fcommandLocks\x12:\n" +
-	"\tdocuments\x18\x06 \x03(\v2\x1c.lockcluster.log.v1.DocumentR\tdocuments\"u\n" +
+	"\tdocuments\x18\x06 \x03(\v2\x1c.lockcluster.log.v1.DocumentR\tdocuments\x12/\n" +
+	"\x05token\x18\a \x01(\v2\x19.lockcluster.log.v1.TokenR\x05token\"u\n" +
 	"\x06Shadow\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x127\n" +
-	"\brequests\x18\x03 \x03(\v2\x1b.lockcluster.log.v1.CommandR\brequests\"\xa2\x01\n" +
+	"\brequests\x18\x03 \x03(\v2\x1b.lockcluster.log.v1.CommandR\brequests\"\xd3\x01\n" +
 	"\x06Routed\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12#\n" +
 	"\rgradual_epoch\x18\x02 \x01(\x04R\fgradualEpoch\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\rR\x04base\x12\x12\n" +
 	"\x04home\x18\x04 \x01(\rR\x04home\x125\n" +
-	"\arequest\x18\x05 \x01(\v2\x1b.lockcluster.log.v1.CommandR\arequest\"4\n" +
+	"\arequest\x18\x05 \x01(\v2\x1b.lockcluster.log.v1.CommandR\arequest\x12/\n" +
+	"\x05token\x18\x06 \x01(\v2\x19.lockcluster.log.v1.TokenR\x05token\"m\n" +
+	"\x03Pin\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\x04R\x06digest\x120\n" +
+	"\x05found\x18\x03 \x01(\v2\x1a.lockcluster.log.v1.ResultR\x05found\"4\n" +
 	"\x04Home\x12\x16\n" +
 	"\x06system\x18\x01 \x01(\rR\x06system\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xe9\x03\n" +
@@ -3180,7 +3297,7 @@ func file_fsm_command_command_proto_rawDescGZIP() []byte {
 	return file_fsm_command_command_proto_rawDescData
 }
 
-var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_fsm_command_command_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_fsm_command_command_proto_goTypes = []any{
 	(*Entry)(nil),          // 0: lockcluster.log.v1.Entry
 	(*Command)(nil),        // 1: lockcluster.log.v1.Command
@@ -3213,11 +3330,12 @@ var file_fsm_command_command_proto_goTypes = []any{
 	(*Mirror)(nil),         // 28: lockcluster.log.v1.Mirror
 	(*Shadow)(nil),         // 29: lockcluster.log.v1.Shadow
 	(*Routed)(nil),         // 30: lockcluster.log.v1.Routed
-	(*Home)(nil),           // 31: lockcluster.log.v1.Home
-	(*Lock)(nil),           // 32: lockcluster.log.v1.Lock
-	(*CommandLock)(nil),    // 33: lockcluster.log.v1.CommandLock
-	(*Document)(nil),       // 34: lockcluster.log.v1.Document
-	(*Result)(nil),         // 35: lockcluster.log.v1.Result
+	(*Pin)(nil),            // 31: lockcluster.log.v1.Pin
+	(*Home)(nil),           // 32: lockcluster.log.v1.Home
+	(*Lock)(nil),           // 33: lockcluster.log.v1.Lock
+	(*CommandLock)(nil),    // 34: lockcluster.log.v1.CommandLock
+	(*Document)(nil),       // 35: lockcluster.log.v1.Document
+	(*Result)(nil),         // 36: lockcluster.log.v1.Result
 }
 var file_fsm_command_command_proto_depIdxs = []int32{
 	1,  // 0: lockcluster.log.v1.Entry.commands:type_name -> lockcluster.log.v1.Command
@@ -3240,51 +3358,56 @@ var file_fsm_command_command_proto_depIdxs = []int32{
 	28, // 17: lockcluster.log.v1.Command.mirror:type_name -> lockcluster.log.v1.Mirror
 	29, // 18: lockcluster.log.v1.Command.shadow:type_name -> lockcluster.log.v1.Shadow
 	30, // 19: lockcluster.log.v1.Command.routed:type_name -> lockcluster.log.v1.Routed
-	2,  // 20: lockcluster.log.v1.Acquire.key:type_name -> lockcluster.log.v1.Key
-	3,  // 21: lockcluster.log.v1.Acquire.owner:type_name -> lockcluster.log.v1.Owner
-	6,  // 22: lockcluster.log.v1.Acquire.acquired_at:type_name -> lockcluster.log.v1.Instant
-	3,  // 23: lockcluster.log.v1.Release.owner:type_name -> lockcluster.log.v1.Owner
-	4,  // 24: lockcluster.log.v1.Release.token:type_name -> lockcluster.log.v1.Token
-	6,  // 25: lockcluster.log.v1.LockCommand.locked_at:type_name -> lockcluster.log.v1.Instant
-	4,  // 26: lockcluster.log.v1.UnlockCommand.token:type_name -> lockcluster.log.v1.Token
-	14, // 27: lockcluster.log.v1.Txn.conditions:type_name -> lockcluster.log.v1.Condition
-	15, // 28: lockcluster.log.v1.Txn.ranges:type_name -> lockcluster.log.v1.RangeCondition
-	1,  // 29: lockcluster.log.v1.Txn.requests:type_name -> lockcluster.log.v1.Command
-	5,  // 30: lockcluster.log.v1.Import.locks:type_name -> lockcluster.log.v1.Acquire
-	9,  // 31: lockcluster.log.v1.Import.command_locks:type_name -> lockcluster.log.v1.LockCommand
-	11, // 32: lockcluster.log.v1.Import.documents:type_name -> lockcluster.log.v1.PutDocument
-	22, // 33: lockcluster.log.v1.Migration.canary:type_name -> lockcluster.log.v1.CanaryRule
-	6,  // 34: lockcluster.log.v1.Migration.changed_at:type_name -> lockcluster.log.v1.Instant
-	23, // 35: lockcluster.log.v1.SetMigration.next:type_name -> lockcluster.log.v1.Migration
-	25, // 36: lockcluster.log.v1.SetConfig.settings:type_name -> lockcluster.log.v1.Setting
-	27, // 37: lockcluster.log.v1.Mirror.deletes:type_name -> lockcluster.log.v1.RecordRef
-	32, // 38: lockcluster.log.v1.Mirror.locks:type_name -> lockcluster.log.v1.Lock
-	33, // 39: lockcluster.log.v1.Mirror.command_locks:type_name -> lockcluster.log.v1.CommandLock
-	34, // 40: lockcluster.log.v1.Mirror.documents:type_name -> lockcluster.log.v1.Document
-	1,  // 41: lockcluster.log.v1.Shadow.requests:type_name -> lockcluster.log.v1.Command
-	1,  // 42: lockcluster.log.v1.Routed.request:type_name -> lockcluster.log.v1.Command
-	2,  // 43: lockcluster.log.v1.Lock.key:type_name -> lockcluster.log.v1.Key
-	3,  // 44: lockcluster.log.v1.Lock.owner:type_name -> lockcluster.log.v1.Owner
-	4,  // 45: lockcluster.log.v1.Lock.token:type_name -> lockcluster.log.v1.Token
-	6,  // 46: lockcluster.log.v1.Lock.acquired_at:type_name -> lockcluster.log.v1.Instant
-	6,  // 47: lockcluster.log.v1.Lock.renewed_at:type_name -> lockcluster.log.v1.Instant
-	31, // 48: lockcluster.log.v1.Lock.home:type_name -> lockcluster.log.v1.Home
-	6,  // 49: lockcluster.log.v1.CommandLock.locked_at:type_name -> lockcluster.log.v1.Instant
-	4,  // 50: lockcluster.log.v1.CommandLock.token:type_name -> lockcluster.log.v1.Token
-	31, // 51: lockcluster.log.v1.CommandLock.home:type_name -> lockcluster.log.v1.Home
-	6,  // 52: lockcluster.log.v1.Document.armed_at:type_name -> lockcluster.log.v1.Instant
-	31, // 53: lockcluster.log.v1.Document.home:type_name -> lockcluster.log.v1.Home
-	32, // 54: lockcluster.log.v1.Result.lock:type_name -> lockcluster.log.v1.Lock
-	32, // 55: lockcluster.log.v1.Result.locks:type_name -> lockcluster.log.v1.Lock
-	33, // 56: lockcluster.log.v1.Result.command_lock:type_name -> lockcluster.log.v1.CommandLock
-	34, // 57: lockcluster.log.v1.Result.document:type_name -> lockcluster.log.v1.Document
-	4,  // 58: lockcluster.log.v1.Result.token:type_name -> lockcluster.log.v1.Token
-	35, // 59: lockcluster.log.v1.Result.results:type_name -> lockcluster.log.v1.Result
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	31, // 20: lockcluster.log.v1.Command.pin:type_name -> lockcluster.log.v1.Pin
+	2,  // 21: lockcluster.log.v1.Acquire.key:type_name -> lockcluster.log.v1.Key
+	3,  // 22: lockcluster.log.v1.Acquire.owner:type_name -> lockcluster.log.v1.Owner
+	6,  // 23: lockcluster.log.v1.Acquire.acquired_at:type_name -> lockcluster.log.v1.Instant
+	3,  // 24: lockcluster.log.v1.Release.owner:type_name -> lockcluster.log.v1.Owner
+	4,  // 25: lockcluster.log.v1.Release.token:type_name -> lockcluster.log.v1.Token
+	4,  // 26: lockcluster.log.v1.ReleaseByPull.upto:type_name -> lockcluster.log.v1.Token
+	6,  // 27: lockcluster.log.v1.LockCommand.locked_at:type_name -> lockcluster.log.v1.Instant
+	4,  // 28: lockcluster.log.v1.UnlockCommand.token:type_name -> lockcluster.log.v1.Token
+	14, // 29: lockcluster.log.v1.Txn.conditions:type_name -> lockcluster.log.v1.Condition
+	15, // 30: lockcluster.log.v1.Txn.ranges:type_name -> lockcluster.log.v1.RangeCondition
+	1,  // 31: lockcluster.log.v1.Txn.requests:type_name -> lockcluster.log.v1.Command
+	5,  // 32: lockcluster.log.v1.Import.locks:type_name -> lockcluster.log.v1.Acquire
+	9,  // 33: lockcluster.log.v1.Import.command_locks:type_name -> lockcluster.log.v1.LockCommand
+	11, // 34: lockcluster.log.v1.Import.documents:type_name -> lockcluster.log.v1.PutDocument
+	22, // 35: lockcluster.log.v1.Migration.canary:type_name -> lockcluster.log.v1.CanaryRule
+	6,  // 36: lockcluster.log.v1.Migration.changed_at:type_name -> lockcluster.log.v1.Instant
+	23, // 37: lockcluster.log.v1.SetMigration.next:type_name -> lockcluster.log.v1.Migration
+	25, // 38: lockcluster.log.v1.SetConfig.settings:type_name -> lockcluster.log.v1.Setting
+	27, // 39: lockcluster.log.v1.Mirror.deletes:type_name -> lockcluster.log.v1.RecordRef
+	33, // 40: lockcluster.log.v1.Mirror.locks:type_name -> lockcluster.log.v1.Lock
+	34, // 41: lockcluster.log.v1.Mirror.command_locks:type_name -> lockcluster.log.v1.CommandLock
+	35, // 42: lockcluster.log.v1.Mirror.documents:type_name -> lockcluster.log.v1.Document
+	4,  // 43: lockcluster.log.v1.Mirror.token:type_name -> lockcluster.log.v1.Token
+	1,  // 44: lockcluster.log.v1.Shadow.requests:type_name -> lockcluster.log.v1.Command
+	1,  // 45: lockcluster.log.v1.Routed.request:type_name -> lockcluster.log.v1.Command
+	4,  // 46: lockcluster.log.v1.Routed.token:type_name -> lockcluster.log.v1.Token
+	36, // 47: lockcluster.log.v1.Pin.found:type_name -> lockcluster.log.v1.Result
+	2,  // 48: lockcluster.log.v1.Lock.key:type_name -> lockcluster.log.v1.Key
+	3,  // 49: lockcluster.log.v1.Lock.owner:type_name -> lockcluster.log.v1.Owner
+	4,  // 50: lockcluster.log.v1.Lock.token:type_name -> lockcluster.log.v1.Token
+	6,  // 51: lockcluster.log.v1.Lock.acquired_at:type_name -> lockcluster.log.v1.Instant
+	6,  // 52: lockcluster.log.v1.Lock.renewed_at:type_name -> lockcluster.log.v1.Instant
+	32, // 53: lockcluster.log.v1.Lock.home:type_name -> lockcluster.log.v1.Home
+	6,  // 54: lockcluster.log.v1.CommandLock.locked_at:type_name -> lockcluster.log.v1.Instant
+	4,  // 55: lockcluster.log.v1.CommandLock.token:type_name -> lockcluster.log.v1.Token
+	32, // 56: lockcluster.log.v1.CommandLock.home:type_name -> lockcluster.log.v1.Home
+	6,  // 57: lockcluster.log.v1.Document.armed_at:type_name -> lockcluster.log.v1.Instant
+	32, // 58: lockcluster.log.v1.Document.home:type_name -> lockcluster.log.v1.Home
+	33, // 59: lockcluster.log.v1.Result.lock:type_name -> lockcluster.log.v1.Lock
+	33, // 60: lockcluster.log.v1.Result.locks:type_name -> lockcluster.log.v1.Lock
+	34, // 61: lockcluster.log.v1.Result.command_lock:type_name -> lockcluster.log.v1.CommandLock
+	35, // 62: lockcluster.log.v1.Result.document:type_name -> lockcluster.log.v1.Document
+	4,  // 63: lockcluster.log.v1.Result.token:type_name -> lockcluster.log.v1.Token
+	36, // 64: lockcluster.log.v1.Result.results:type_name -> lockcluster.log.v1.Result
+	65, // [65:65] is the sub-list for method output_type
+	65, // [65:65] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_fsm_command_command_proto_init() }
@@ -3312,6 +3435,7 @@ func file_fsm_command_command_proto_init() {
 		(*Command_Mirror)(nil),
 		(*Command_Shadow)(nil),
 		(*Command_Routed)(nil),
+		(*Command_Pin)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3319,7 +3443,7 @@ func file_fsm_command_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fsm_command_command_proto_rawDesc), len(file_fsm_command_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
