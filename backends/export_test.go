@@ -15,9 +15,9 @@ func LateCommit(ctx context.Context, b Backend, text string, value []byte) error
 	for range 2 { // before it, so that it is its handle's first, and behind it
 		late = s.handles[0]
 		late.seq++
-		if err := s.raise(ctx, l.fence); err != nil {
+		if err := s.raise(ctx, l.fence, Claim{}); err != nil {
 			return err
 		}
 	}
-	return s.send(ctx, l.fence, lockcluster.Token{}, 0, late, []change{{place: place{lockcluster.SpaceLock, text}, new: entry{value: value}}})
+	return s.send(ctx, l.fence, "", lockcluster.Token{}, 0, late, []change{{place: place{lockcluster.SpaceLock, text}, new: entry{value: value}}})
 }
