@@ -21,3 +21,11 @@ func LateCommit(ctx context.Context, b Backend, text string, value []byte) error
 	}
 	return s.send(ctx, l.fence, "", lockcluster.Token{}, 0, late, []change{{place: place{lockcluster.SpaceLock, text}, new: entry{value: value}}})
 }
+
+// CommitTo sends a commit that was decided already, and that means the store
+// with that id.
+func CommitTo(ctx context.Context, b Backend, id, text string, value []byte) error {
+	l := b.(*legacy)
+	s := l.store.(*redisStore)
+	return s.commit(ctx, l.fence, id, lockcluster.Token{}, []change{{place: place{lockcluster.SpaceLock, text}, new: entry{value: value}}})
+}

@@ -103,3 +103,62 @@ func TestRedisClusterPartEmptied(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A store that is emptied or replaced between the reading of what a request
+// needs and its commit gets nothing of that commit.
+func TestRedisReplacedBeforeCommit(t *testing.T) {
+	for _, now := range []string{"", backends.NewStoreID()} {
+		s := plain(t)
+		raw := s.client()
+		defer raw.Close()
+		b, _, id := marked(t, "redis://"+s.addr, backends.Fence{Term: 3, Epoch: 1})
+		if err := raw.HSet(t.Context(), "lockcluster:side", "id", now).Err(); err != nil {
+			t.Fatal(err)
+		}
+		err := backends.CommitTo(t.Context(), b, id, lockKey("b").Text(), []byte("x"))
+		if !errors.Is(err, backends.ErrOtherStore) || !errors.Is(err, lockcluster.ErrOutcomeUnknown) {
+			t.Errorf("the commit: %v", err)
+		}
+		if n := raw.Exists(t.Context(), "pr/"+lockKey("b").Text()).Val(); n != 0 {
+			t.Error("it was carried out")
+		}
+	}
+}
+
+// Whoever reads while a Redis is emptied is told what it held, or nothing: never
+// that a lock is free.
+func TestRedisReadWhileEmptied(t *testing.T) {
+	s := plain(t)
+	raw := s.client()
+	defer raw.Close()
+	url := "redis://" + s.addr
+	for round := range uint64(100) {
+		_, known, _ := marked(t, url, backends.Fence{Term: round + 1})
+		reader := mustOpen(t, backends.Options{Backend: "redis", URL: url})
+		began, done := make(chan struct{}), make(chan error, 1)
+		go func() {
+			for first := true; ; first = false {
+				view, err := reader.View(known)
+				if err != nil {
+					done <- err
+					return
+				}
+				var there bool
+				if err := reader.Read(known, func(r state.Reader) {
+					there = state.GetLock(r, lockcluster.DefaultNamespace, lockKey("a").Text()) != nil
+				}); err == nil && !there || state.GetLock(view, lockcluster.DefaultNamespace, lockKey("a").Text()) == nil {
+					done <- errors.New("the lock was shown to be free")
+					return
+				}
+				if first {
+					close(began)
+				}
+			}
+		}()
+		<-began
+		flush(t, raw)
+		if err := <-done; !errors.Is(err, backends.ErrOtherStore) {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+}
