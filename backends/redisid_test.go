@@ -3,6 +3,7 @@ package backends_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -83,6 +84,11 @@ func TestRedisClusterPartEmptied(t *testing.T) {
 	nodes := startRedisCluster(t)
 	f := backends.Fence{Term: 1, Epoch: 1}
 	b, known, id := marked(t, "redis+cluster://"+nodes[0].addr, f)
+	for i := range 30 { // a lock in every part
+		if res, err := b.Do(known, f, time.Now(), acquirePull(lockKey(fmt.Sprintf("d%d", i)), 1)); err != nil || res.Status != lockcluster.StatusGranted {
+			t.Fatalf("%s, %v", res.Status, err)
+		}
+	}
 	for _, node := range nodes { // that which has the lock
 		raw := node.client()
 		defer raw.Close()
