@@ -22,6 +22,7 @@ const (
 	bucketSide      = "side"      // in ours
 	keyFence        = "fence"     // in ours: "term epoch"
 	keyTokens       = "tokens"    // in ours: "epoch counter"
+	keyID           = "id"        // in ours: see storeid.go
 )
 
 // boltBucket is a bucket with records, and how to tell their places.
@@ -87,6 +88,14 @@ func readFence(ours *bolt.Bucket) (Fence, error) {
 
 func writeFence(ours *bolt.Bucket, f Fence) error {
 	return ours.Put([]byte(keyFence), fmt.Appendf(nil, "%d %d", f.Term, f.Epoch))
+}
+
+// readID returns the store's id; without a fence it has none.
+func readID(ours *bolt.Bucket) string {
+	if ours.Get([]byte(keyFence)) == nil {
+		return NoStore
+	}
+	return string(ours.Get([]byte(keyID)))
 }
 
 func readTokens(ours *bolt.Bucket) (lockcluster.Token, error) {

@@ -148,6 +148,7 @@ func (s *boltStore) load(context.Context) (content, error) {
 			if c.fence, err = readFence(ours); err != nil {
 				return err
 			}
+			c.id = readID(ours)
 			c.tokens, err = readTokens(ours)
 			return err
 		})
@@ -161,11 +162,34 @@ func (s *boltStore) load(context.Context) (content, error) {
 // fetch reads as load does; nobody asks, because nobody else writes.
 func (s *boltStore) fetch(ctx context.Context, _ []place) (content, error) { return s.load(ctx) }
 
-func (s *boltStore) raise(ctx context.Context, f Fence) error {
-	return s.commit(ctx, f, lockcluster.Token{}, nil)
+func (s *boltStore) raise(_ context.Context, f Fence, c Claim) error {
+	return s.update(func(tx *bolt.Tx) error { return write(tx, f, c, lockcluster.Token{}, nil) })
 }
 
-func (s *boltStore) commit(_ context.Context, f Fence, tokens lockcluster.Token, changes []change) error {
+func (s *boltStore) commit(_ context.Context, f Fence, id string, tokens lockcluster.Token, changes []change) error {
+	return s.update(func(tx *bolt.Tx) error { return write(tx, f, Claim{ID: id}, tokens, changes) })
+}
+
+func (s *boltStore) identity(context.Context) (id Identity, err error) {
+	if err := s.inPlace(); err != nil {
+		return id, unavailable(err)
+	}
+	err = guarded(func() error {
+		return s.db.View(func(tx *bolt.Tx) (err error) {
+			ours := tx.Bucket([]byte(bucketOurs))
+			id.IDs = []string{readID(ours)}
+			id.Fence, err = readFence(ours)
+			return err
+		})
+	})
+	if err != nil {
+		return id, unavailable(fmt.Errorf("read %s: %w", s.path, err))
+	}
+	return id, nil
+}
+
+// update makes one transaction of what f does.
+func (s *boltStore) update(f func(tx *bolt.Tx) error) error {
 	if err := s.inPlace(); err != nil {
 		return &brokenError{unavailable(err), err}
 	}
@@ -173,13 +197,13 @@ func (s *boltStore) commit(_ context.Context, f Fence, tokens lockcluster.Token,
 	if err != nil {
 		return unavailable(fmt.Errorf("write %s: %w", s.path, err))
 	}
-	err = guarded(func() error { return write(tx, f, tokens, changes) })
+	err = guarded(func() error { return f(tx) })
 	if err != nil {
 		if rerr := guarded(tx.Rollback); rerr != nil {
 			err = errors.Join(err, rerr)
 			return &brokenError{unavailable(err), err}
 		}
-		if errors.Is(err, ErrFenced) || errors.Is(err, errChanged) {
+		if errors.Is(err, ErrFenced) || errors.Is(err, errChanged) || errors.Is(err, ErrOtherStore) {
 			return err
 		}
 		return unavailable(fmt.Errorf("write %s: %w", s.path, err))
@@ -193,8 +217,16 @@ func (s *boltStore) commit(_ context.Context, f Fence, tokens lockcluster.Token,
 }
 
 // write makes the changes in tx, which the caller ends.
-func write(tx *bolt.Tx, f Fence, tokens lockcluster.Token, changes []change) error {
+func write(tx *bolt.Tx, f Fence, claim Claim, tokens lockcluster.Token, changes []change) error {
 	ours := tx.Bucket([]byte(bucketOurs))
+	if err := claim.Refuses(readID(ours)); err != nil {
+		return err
+	}
+	if claim.ID != "" && string(ours.Get([]byte(keyID))) != claim.ID {
+		if err := ours.Put([]byte(keyID), []byte(claim.ID)); err != nil {
+			return err
+		}
+	}
 	have, err := readFence(ours)
 	switch {
 	case err != nil:

@@ -38,6 +38,9 @@ func (b *legacy) together(calls []*call) {
 		}
 		return
 	}
+	if calls = b.sift(calls); len(calls) == 0 {
+		return
+	}
 	var requests []*call
 	for _, c := range calls {
 		if c.req != nil {
@@ -82,8 +85,8 @@ func (b *legacy) settlePending(ctx context.Context) error {
 	}
 	for left := len(b.img.pending); left > 0; {
 		err := b.decideAll(ctx, []*call{{fence: b.fence}})
-		if errors.Is(err, ErrFenced) {
-			b.raised = false // who writes now settles them
+		if errors.Is(err, ErrFenced) || errors.Is(err, ErrOtherStore) {
+			b.raised = false // who writes now settles them, or who accepts the store
 			return nil
 		}
 		if err != nil {
@@ -159,7 +162,7 @@ func (b *legacy) decideAll(ctx context.Context, calls []*call) error {
 		case try == decideTries:
 			return unavailable(fmt.Errorf("others kept changing the records: %w", err))
 		case errors.Is(err, errTaken):
-			if err := b.raise(ctx, b.fence); err != nil {
+			if err := b.raise(ctx, b.fence, Claim{ID: b.id}); err != nil {
 				return err
 			}
 			err = b.freshen(ctx, needs{})
@@ -304,7 +307,7 @@ func (b *legacy) commit(ctx context.Context, calls []*call, r round) error {
 }
 
 func (b *legacy) commitOne(ctx context.Context, r round, changes []change) error {
-	if err := b.store.commit(ctx, b.fence, r.tokens, changes); err != nil {
+	if err := b.store.commit(ctx, b.fence, b.id, r.tokens, changes); err != nil {
 		return b.noted(err)
 	}
 	entries := make(map[place]entry, len(changes))

@@ -19,7 +19,9 @@
 // record counts as a new one.
 //
 // Every write goes with a [Fence]. A store remembers the greatest one and
-// refuses lower ones, so a deposed leader cannot write. A stored record that
+// refuses lower ones, so a deposed leader cannot write. Beside it stands the
+// store's id ([Identified]): a call that names one ([WithStore]) is refused with
+// [ErrOtherStore] by any other store, and by the same one after it was emptied. A stored record that
 // cannot be read, or that contradicts another one, is left alone: see
 // [Inspector].
 //

@@ -31,14 +31,16 @@ type legacy struct {
 	close    context.CancelFunc // of closing
 	done     chan struct{}      // closed when the worker has ended
 	failed   atomic.Pointer[brokenError]
+	have     atomic.Pointer[string] // the store's id, as it was read last
 	closed   sync.Once
 	closeErr error
 
 	// The rest is the worker's own.
 	img    *image
 	fence  Fence
-	raised bool // by this backend
-	stale  bool // the image must be loaded before it is used
+	raised bool   // by this backend
+	id     string // the store's, as it was asked for when the fence was raised
+	stale  bool   // the image must be loaded before it is used
 }
 
 // call is something that the worker shall do.
@@ -49,6 +51,7 @@ type call struct {
 	now   time.Time
 	req   lockcluster.Request // nil: no request
 	raise bool                // the fence
+	claim Claim               // with raise
 	visit func(*image)        // called when the needs are met
 
 	phase    atomic.Int32
@@ -76,6 +79,7 @@ func newLegacy(kind, ns string, s store, timeout time.Duration) *legacy {
 		img: newImage(kind, ns, time.Now()), stale: true,
 	}
 	b.mem = b.img.mem
+	b.have.Store(new(string))
 	b.closing, b.close = context.WithCancel(context.Background())
 	return b
 }
@@ -106,14 +110,14 @@ func (b *legacy) Do(ctx context.Context, f Fence, now time.Time, req lockcluster
 
 // Raise implements [Backend].
 func (b *legacy) Raise(ctx context.Context, f Fence) error {
-	_, err := b.ask(ctx, &call{fence: f, raise: true})
+	_, err := b.ask(ctx, &call{fence: f, raise: true, claim: Claim{ID: StoreOf(ctx)}})
 	return err
 }
 
 // View implements [Backend].
 func (b *legacy) View(ctx context.Context) (*state.View, error) {
 	if !b.shared {
-		return b.mem.View(), b.usable()
+		return b.mem.View(), errors.Join(b.usable(), b.strange(ctx))
 	}
 	var view *state.View
 	_, err := b.ask(ctx, &call{needs: needs{all: true}, visit: func(m *image) { view = m.mem.View() }})
@@ -130,7 +134,7 @@ func (b *legacy) Read(ctx context.Context, f func(r state.Reader)) error {
 		f(r)
 		return r.err
 	}
-	if err := b.usable(); err != nil {
+	if err := errors.Join(b.usable(), b.strange(ctx)); err != nil {
 		return err
 	}
 	b.mem.Read(func(r state.Reader, _ uint64) { f(r) })
@@ -152,7 +156,14 @@ func (b *legacy) Check(ctx context.Context) error {
 	if err := b.usable(); err != nil {
 		return err
 	}
-	return b.store.check(ctx)
+	if err := b.store.check(ctx); err != nil || StoreOf(ctx) == "" {
+		return err
+	}
+	id, err := b.store.identity(ctx)
+	if err != nil {
+		return err
+	}
+	return Claim{ID: StoreOf(ctx)}.Refuses(oneID(id.IDs))
 }
 
 // usable returns why the backend is not, nil if it is.
@@ -258,7 +269,11 @@ func (b *legacy) process(calls []*call) {
 			continue
 		}
 		first := calls[0]
-		err := b.raise(first.ctx, first.fence)
+		claim := first.claim
+		if !first.raise {
+			claim.ID = StoreOf(first.ctx)
+		}
+		err := b.raise(first.ctx, first.fence, claim)
 		if first.raise || err != nil {
 			first.done(lockcluster.Result{}, err)
 			calls = calls[1:]
@@ -268,20 +283,26 @@ func (b *legacy) process(calls []*call) {
 
 // mustRaise reports whether the store's fence is to be raised before c.
 func (b *legacy) mustRaise(c *call) bool {
-	return c.raise || c.req != nil && (!b.raised || b.fence.Less(c.fence))
+	if c.raise || c.req == nil {
+		return c.raise
+	}
+	id := StoreOf(c.ctx)
+	return !b.raised || b.fence.Less(c.fence) || id != "" && id != b.id
 }
 
-func (b *legacy) raise(ctx context.Context, f Fence) error {
+func (b *legacy) raise(ctx context.Context, f Fence, c Claim) error {
 	if err := b.usable(); err != nil {
 		return err
 	}
 	if b.raised && f.Less(b.fence) {
 		return fenced(f, b.fence.String())
 	}
-	if err := b.store.raise(ctx, f); err != nil {
+	if err := b.store.raise(ctx, f, c); err != nil {
 		return b.noted(err)
 	}
-	b.fence, b.raised = f, true
+	if b.fence, b.raised, b.id = f, true, c.ID; c.ID != "" {
+		b.have.Store(&c.ID)
+	}
 	b.img.epoch = f.Epoch
 	b.stale = b.stale || b.shared
 	return nil
@@ -298,7 +319,7 @@ func (b *legacy) noted(err error) error {
 	if errors.As(err, &broken) {
 		b.failed.CompareAndSwap(nil, broken)
 	}
-	if errors.Is(err, lockcluster.ErrOutcomeUnknown) {
+	if errors.Is(err, lockcluster.ErrOutcomeUnknown) || errors.Is(err, ErrOtherStore) {
 		// Raising the fence anew keeps what is still under way from arriving.
 		b.stale, b.raised = true, false
 	}
@@ -315,11 +336,13 @@ func (b *legacy) freshen(ctx context.Context, n needs) error {
 			return b.noted(err)
 		}
 		b.stale = false
+		b.have.Store(&c.id)
 		b.img.replace(c)
 	case b.shared:
 		if c, err = b.store.fetch(ctx, b.img.related(n.places)); err != nil {
 			return b.noted(err)
 		}
+		b.have.Store(&c.id)
 		b.img.update(c.entries, c.tokens)
 	}
 	if b.raised && b.fence.Less(c.fence) {

@@ -22,6 +22,7 @@ const (
 	redisFenceKey = "lockcluster:fence"
 	redisSideKey  = "lockcluster:side"
 	redisOurs     = "lockcluster:"
+	redisIDField  = "id" // of the side hash; the fields of records begin otherwise
 )
 
 // redisStore is a Redis that others may write to.
@@ -110,6 +111,14 @@ func (s *redisStore) slot(p place) uint16 {
 	return slotOfKey(redisKey(p))
 }
 
+// slots returns how many slots there are.
+func (s *redisStore) slots() int {
+	if s.cluster {
+		return redisSlots
+	}
+	return 1
+}
+
 // slotKey returns one of our keys for a slot.
 func (s *redisStore) slotKey(key string, slot uint16) string {
 	if !s.cluster {
@@ -118,7 +127,7 @@ func (s *redisStore) slotKey(key string, slot uint16) string {
 	return key + ":{" + slotTags()[slot] + "}"
 }
 
-func (s *redisStore) raise(ctx context.Context, f Fence) error {
+func (s *redisStore) raise(ctx context.Context, f Fence, c Claim) error {
 	id := newHandle()
 	load, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -126,13 +135,10 @@ func (s *redisStore) raise(ctx context.Context, f Fence) error {
 	if err != nil {
 		return unavailable(fmt.Errorf("raise the fence: %w", err))
 	}
-	slots := 1
-	if s.cluster {
-		slots = redisSlots
-	}
+	slots := s.slots()
 	const chunk = 2048
 	for first := 0; first < slots; first += chunk {
-		if err := s.raiseSlots(ctx, f, id, first, min(first+chunk, slots)); err != nil {
+		if err := s.raiseSlots(ctx, f, c, id, first, min(first+chunk, slots)); err != nil {
 			return err
 		}
 	}
@@ -140,12 +146,13 @@ func (s *redisStore) raise(ctx context.Context, f Fence) error {
 }
 
 // raiseSlots raises the fences of some slots, in one exchange with each node.
-func (s *redisStore) raiseSlots(ctx context.Context, f Fence, id string, first, end int) error {
+func (s *redisStore) raiseSlots(ctx context.Context, f Fence, c Claim, id string, first, end int) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for slot := first; slot < end; slot++ {
-			raiseScript.EvalSha(ctx, p, []string{s.slotKey(redisFenceKey, uint16(slot))}, f.Term, f.Epoch, s.tokens.Epoch, s.tokens.Counter, id)
+			keys, args := s.raiseArgs(f, c, id, uint16(slot)) //nolint:gosec // below 16384
+			raiseScript.EvalSha(ctx, p, keys, args...)
 		}
 		return nil
 	})
@@ -160,6 +167,14 @@ func (s *redisStore) raiseSlots(ctx context.Context, f Fence, id string, first, 
 	return nil
 }
 
+func (s *redisStore) raiseArgs(f Fence, c Claim, id string, slot uint16) (keys []string, args []any) {
+	args = []any{f.Term, f.Epoch, s.tokens.Epoch, s.tokens.Counter, id, c.ID}
+	for _, over := range c.Over {
+		args = append(args, over)
+	}
+	return []string{s.slotKey(redisFenceKey, slot), s.slotKey(redisSideKey, slot)}, args
+}
+
 // raised reads the answer of raiseScript for a slot, which id commits to from
 // now on, and returns whose commit was the last one.
 func (s *redisStore) raised(f Fence, slot uint16, id string, cmd *redis.Cmd) (commitID, error) {
@@ -167,6 +182,8 @@ func (s *redisStore) raised(f Fence, slot uint16, id string, cmd *redis.Cmd) (co
 	switch {
 	case err != nil:
 		return commitID{}, unavailable(fmt.Errorf("raise the fence: %w", err))
+	case len(reply) == 2 && reply[0] == "OTHER":
+		return commitID{}, otherStore(reply[1])
 	case len(reply) == 4 && reply[0] == "FENCED":
 		last, err := parseCommitID(reply[2:])
 		return last, errors.Join(fenced(f, reply[1]), err)
@@ -204,7 +221,7 @@ func parseCommitID(parts []string) (commitID, error) {
 // certain that it was not carried out.
 const commitTries = 3
 
-func (s *redisStore) commit(ctx context.Context, f Fence, tokens lockcluster.Token, changes []change) error {
+func (s *redisStore) commit(ctx context.Context, f Fence, id string, tokens lockcluster.Token, changes []change) error {
 	slot := uint16(0)
 	if len(changes) > 0 {
 		slot = s.slot(changes[0].place)
@@ -212,7 +229,7 @@ func (s *redisStore) commit(ctx context.Context, f Fence, tokens lockcluster.Tok
 	for try := 1; ; try++ {
 		h := s.handles[slot]
 		h.seq++
-		err := s.send(ctx, f, tokens, slot, h, changes)
+		err := s.send(ctx, f, id, tokens, slot, h, changes)
 		if err == nil {
 			h.last = commitID{h.id, h.seq}
 			s.handles[slot] = h
@@ -221,7 +238,7 @@ func (s *redisStore) commit(ctx context.Context, f Fence, tokens lockcluster.Tok
 		if !isLost(err) {
 			return err
 		}
-		done, serr := s.settle(ctx, f, slot, h)
+		done, serr := s.settle(ctx, f, id, slot, h)
 		switch {
 		case serr != nil:
 			return serr
@@ -245,11 +262,11 @@ func isLost(err error) bool {
 }
 
 // send runs the commit script once.
-func (s *redisStore) send(ctx context.Context, f Fence, tokens lockcluster.Token, slot uint16, h handle, changes []change) error {
+func (s *redisStore) send(ctx context.Context, f Fence, id string, tokens lockcluster.Token, slot uint16, h handle, changes []change) error {
 	keys := make([]string, 0, 2+len(changes))
 	keys = append(keys, s.slotKey(redisFenceKey, slot), s.slotKey(redisSideKey, slot))
-	args := make([]any, 0, 6+8*len(changes))
-	args = append(args, f.Term, f.Epoch, tokens.Epoch, tokens.Counter, h.id, h.seq)
+	args := make([]any, 0, 7+8*len(changes))
+	args = append(args, f.Term, f.Epoch, tokens.Epoch, tokens.Counter, h.id, h.seq, id)
 	for _, c := range changes {
 		keys = append(keys, redisKey(c.place))
 		soft := "0"
@@ -273,6 +290,8 @@ func (s *redisStore) send(ctx context.Context, f Fence, tokens lockcluster.Token
 		return nil
 	case "CHANGED":
 		return errChanged
+	case "OTHER": // the client may have sent it before, to the store that it was
+		return unknown(anotherIs(strings.Join(reply[1:], "")))
 	case "TAKEN", "FENCED":
 		return refusedCommit(f, h, reply)
 	}
@@ -301,11 +320,12 @@ func refusedCommit(f Fence, h handle, reply []string) error {
 // settle finds out what became of a commit whose answer was lost: it takes the
 // fence under a new handle, so that the commit cannot be carried out any more,
 // and learns whether it was.
-func (s *redisStore) settle(ctx context.Context, f Fence, slot uint16, lost handle) (done bool, err error) {
+func (s *redisStore) settle(ctx context.Context, f Fence, storeID string, slot uint16, lost handle) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
 	defer cancel()
 	id := newHandle()
-	cmd := raiseScript.Run(ctx, s.client, []string{s.slotKey(redisFenceKey, slot)}, f.Term, f.Epoch, s.tokens.Epoch, s.tokens.Counter, id)
+	keys, args := s.raiseArgs(f, Claim{ID: storeID}, id, slot)
+	cmd := raiseScript.Run(ctx, s.client, keys, args...)
 	last, err := s.raised(f, slot, id, cmd)
 	mine := commitID{lost.id, lost.seq}
 	asked := err == nil || errors.Is(err, ErrFenced)
@@ -316,6 +336,8 @@ func (s *redisStore) settle(ctx context.Context, f Fence, slot uint16, lost hand
 		return false, err
 	case asked:
 		return false, unknown(errors.New("the answer to a commit was lost, and others have committed since"))
+	case errors.Is(err, ErrOtherStore):
+		return false, unknown(fmt.Errorf("the answer to a commit was lost: %w", ErrOtherStore))
 	}
 	return false, unknown(fmt.Errorf("the answer to a commit was lost, and what became of it cannot be asked: %s", err))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -37,6 +38,13 @@ func (s *redisStore) load(ctx context.Context) (content, error) {
 	}
 	if c.foreign, err = s.foreign(ctx, c.entries); err != nil {
 		return content{}, unavailable(err)
+	}
+	if s.cluster { // what is not there any more has named no slot
+		id, err := s.identity(ctx)
+		if err != nil {
+			return content{}, err
+		}
+		c.id = oneID(id.IDs)
 	}
 	return c, nil
 }
@@ -73,33 +81,38 @@ func (s *redisStore) scan(ctx context.Context) ([]string, error) {
 
 func (s *redisStore) fetch(ctx context.Context, places []place) (content, error) {
 	c := content{entries: make(map[place]entry, len(places))}
+	ids := map[string]bool{}
 	if len(places) == 0 { // the fence alone
 		places = []place{{lockcluster.SpaceDocument, redisFenceKey}}
 	}
 	for some := range slices.Chunk(places, fetchChunk) {
-		if err := s.fetchSome(ctx, some, &c); err != nil {
+		if err := s.fetchSome(ctx, some, &c, ids); err != nil {
 			return content{}, unavailable(fmt.Errorf("read the legacy redis: %w", err))
 		}
 	}
+	c.id = oneID(slices.Sorted(maps.Keys(ids)))
 	delete(c.entries, place{lockcluster.SpaceDocument, redisFenceKey})
 	c.tokens = s.tokens
 	return c, nil
 }
 
-func (s *redisStore) fetchSome(ctx context.Context, places []place, c *content) error {
+// fetchSome reads the marks of the store after the records: if they are still
+// there, the records were, too.
+func (s *redisStore) fetchSome(ctx context.Context, places []place, c *content, ids map[string]bool) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	cmds := make([]*redis.StringCmd, 0, 2*len(places))
-	fences := map[uint16]*redis.StringCmd{}
+	marks := map[uint16]mark{}
 	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, at := range places {
-			if slot := s.slot(at); fences[slot] == nil {
-				fences[slot] = p.Get(ctx, s.slotKey(redisFenceKey, slot))
-			}
-		}
 		for _, at := range places {
 			cmds = append(cmds, p.Get(ctx, redisKey(at)),
 				p.HGet(ctx, s.slotKey(redisSideKey, s.slot(at)), string(sideKey(at))))
+		}
+		for _, at := range places {
+			slot := s.slot(at)
+			if _, asked := marks[slot]; !asked {
+				marks[slot] = s.askMark(ctx, p, slot)
+			}
 		}
 		return nil
 	})
@@ -116,32 +129,17 @@ func (s *redisStore) fetchSome(ctx context.Context, places []place, c *content) 
 		}
 		c.entries[at] = e
 	}
-	for _, cmd := range fences {
-		b, err := bytesOf(cmd)
+	for _, m := range marks {
+		id, f, t, err := m.read()
 		if err != nil {
 			return err
 		}
-		if err := s.readFence(b, c); err != nil {
-			return err
+		ids[id] = true
+		if c.fence.Less(f) {
+			c.fence = f
 		}
+		s.tokens = lockcluster.Token{Epoch: max(s.tokens.Epoch, t.Epoch), Counter: max(s.tokens.Counter, t.Counter)}
 	}
-	return nil
-}
-
-// readFence reads the value of a fence key, see redisscript.go.
-func (s *redisStore) readFence(b []byte, c *content) error {
-	if b == nil {
-		return nil
-	}
-	var f Fence
-	var t lockcluster.Token
-	if n, _ := fmt.Sscanf(string(b), "%d %d %d %d", &f.Term, &f.Epoch, &t.Epoch, &t.Counter); n != 4 {
-		return errors.New("the fence of lockcluster is not readable")
-	}
-	if c.fence.Less(f) {
-		c.fence = f
-	}
-	s.tokens = lockcluster.Token{Epoch: max(s.tokens.Epoch, t.Epoch), Counter: max(s.tokens.Counter, t.Counter)}
 	return nil
 }
 

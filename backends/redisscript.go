@@ -10,10 +10,22 @@ import "github.com/redis/go-redis/v9"
 // last commit, so that its sender can still learn of it; and a refusal names
 // it, so that the sender knows whether its commit, which the client may have
 // sent twice, was carried out before.
+//
+// The store's id is the field "id" of the side hash, which a script has at hand
+// anyway, and which a version that knows of no ids leaves alone. Without a fence
+// the store counts as one without an id.
 
-// raiseScript: KEYS fence; ARGV term epoch tokenEpoch tokenCounter handle.
+// raiseScript: KEYS fence side; ARGV term epoch tokenEpoch tokenCounter handle
+// id, and what that may replace ("*": anything); see [Claim].
 var raiseScript = redis.NewScript(`
 local cur = redis.call('GET', KEYS[1])
+local stored, id = redis.call('HGET', KEYS[2], 'id'), ARGV[6]
+local have = cur and stored or ''
+if id ~= '' and have ~= id then
+  local may = false
+  for i = 7, #ARGV do may = may or ARGV[i] == have or ARGV[i] == '*' end
+  if not may then return {'OTHER', have} end
+end
 local t, e, te, tc, last, s = 0, 0, 0, 0, '-', '0'
 if cur then
   local a, b, c, d, f, g = string.match(cur, '^(%d+) (%d+) (%d+) (%d+) %S+ (%S+) (%d+)$')
@@ -24,15 +36,18 @@ local mt, me = tonumber(ARGV[1]), tonumber(ARGV[2])
 if mt < t or (mt == t and me < e) then return {'FENCED', string.format('%.0f.%.0f', t, e), last, s} end
 local nte, ntc = math.max(te, tonumber(ARGV[3])), math.max(tc, tonumber(ARGV[4]))
 redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f %s %s %s', mt, me, nte, ntc, ARGV[5], last, s))
+if id ~= '' and stored ~= id then redis.call('HSET', KEYS[2], 'id', id) end
 return {'OK', string.format('%.0f', te), string.format('%.0f', tc), last, s}
 `)
 
 // commitScript: KEYS fence side record...; ARGV term epoch tokenEpoch
-// tokenCounter handle seq, and for each record: field of the side hash, "1" if
-// it is left out where old does not fit, old ("0", or "1" and the value), new
-// (alike), side (alike).
+// tokenCounter handle seq id (of the store, "" for any), and for each record:
+// field of the side hash, "1" if it is left out where old does not fit, old
+// ("0", or "1" and the value), new (alike), side (alike).
 var commitScript = redis.NewScript(`
 local cur = redis.call('GET', KEYS[1])
+local have = cur and redis.call('HGET', KEYS[2], 'id') or ''
+if ARGV[7] ~= '' and have ~= ARGV[7] then return {'OTHER', have} end
 if not cur then return {'TAKEN'} end
 local a, b, c, d, h, last, s = string.match(cur, '^(%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%d+)$')
 if not a then return redis.error_reply('ERR the fence of lockcluster is not readable') end
@@ -43,7 +58,7 @@ if mt < t or (mt == t and me < e) then return {'FENCED', string.format('%.0f.%.0
 if mt ~= t or me ~= e or h ~= ARGV[5] then return {'TAKEN', '', last, s} end
 if (last == h and tonumber(s) or 0) ~= seq - 1 then return {'TAKEN', '', last, s} end
 redis.call('HLEN', KEYS[2])
-local i, todo = 7, {}
+local i, todo = 8, {}
 local function arg()
   local has, v = ARGV[i], ARGV[i + 1]
   i = i + 2

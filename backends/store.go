@@ -43,12 +43,13 @@ type content struct {
 	entries map[place]entry
 	foreign []foreign
 	fence   Fence
+	id      string            // of the places that were asked for
 	tokens  lockcluster.Token // greatest one so far
 }
 
 // store keeps records in Atlantis's own format. One goroutine uses it, but for
-// check. It has six methods because it is one thing, a conditional store with
-// a fence, and every caller needs all of it.
+// check and identity. It has seven methods because it is one thing, a
+// conditional store with a fence, and every caller needs all of it.
 //
 // Errors: [ErrFenced], [ErrUnavailable], and those below.
 type store interface {
@@ -56,11 +57,12 @@ type store interface {
 	load(ctx context.Context) (content, error)
 	// fetch returns what is at places, and the fence.
 	fetch(ctx context.Context, places []place) (content, error)
-	// commit makes all changes or none, and notes the greatest token. A store
-	// with slots gets changes of one slot.
-	commit(ctx context.Context, f Fence, tokens lockcluster.Token, changes []change) error
-	// raise refuses all lower fences from now on.
-	raise(ctx context.Context, f Fence) error
+	// commit makes all changes or none, if the store has that id ("": any), and
+	// notes the greatest token. A store with slots gets changes of one slot.
+	commit(ctx context.Context, f Fence, id string, tokens lockcluster.Token, changes []change) error
+	// raise refuses all lower fences from now on, and gives the store its id.
+	raise(ctx context.Context, f Fence, c Claim) error
+	identity(ctx context.Context) (Identity, error)
 	check(ctx context.Context) error
 	close() error
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/compat"
 )
@@ -263,4 +265,23 @@ func TestExportManyAndNone(t *testing.T) {
 	if back := mustImport(t, again, r.File); back.Imported != n || back.Digest != r.Digest {
 		t.Errorf("import of the export: %d locks, digest %s; want %s", back.Imported, back.Digest, r.Digest)
 	}
+}
+
+// An exported file is an Atlantis's and nobody's else: it has no mark of the
+// store that was attached to the cluster, and may be attached to any.
+func TestExportHasNoStoreID(t *testing.T) {
+	_, file := mustExport(t, newCluster())
+	db, err := bolt.Open(file, 0o600, &bolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_ = db.View(func(tx *bolt.Tx) error {
+		return tx.ForEach(func(name []byte, _ *bolt.Bucket) error {
+			if !slices.Contains([]string{BucketLocks, BucketPulls, BucketCommandLocks}, string(name)) {
+				t.Errorf("the file has a bucket %s", name)
+			}
+			return nil
+		})
+	})
 }

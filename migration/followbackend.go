@@ -81,6 +81,25 @@ func (f *FollowedFile) Raise(ctx context.Context, fence backends.Fence) error {
 	return b.Raise(ctx, fence)
 }
 
+// Identity implements [backends.Identified]: the marks of a file are its owner's
+// to read.
+func (f *FollowedFile) Identity(ctx context.Context) (backends.Identity, error) {
+	b, err := f.own()
+	if err != nil {
+		return backends.Identity{}, err
+	}
+	return b.(backends.Identified).Identity(ctx)
+}
+
+// Adopt implements [backends.Identified].
+func (f *FollowedFile) Adopt(ctx context.Context, fence backends.Fence, c backends.Claim) error {
+	b, err := f.own()
+	if err != nil {
+		return err
+	}
+	return b.(backends.Identified).Adopt(ctx, fence, c)
+}
+
 // Check implements [backends.Backend]: a file that can be read is well.
 func (f *FollowedFile) Check(ctx context.Context) error {
 	if b, err := f.own(); err == nil {

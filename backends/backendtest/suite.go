@@ -62,6 +62,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Mirror", mirror},
 		{"Routed", routed},
 		{"Fence", fences},
+		{"StoreID", storeIDs},
 		{"Reopen", reopens},
 		{"RawValues", rawValues},
 		{"NoPlace", noPlace},

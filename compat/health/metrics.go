@@ -21,6 +21,7 @@ type MigrationMetrics struct {
 	shadow           prometheus.Counter
 	divergence       [len(operations)]prometheus.Counter
 	mirrorPending    prometheus.Gauge
+	legacyRefused    prometheus.Gauge
 	gateClosed       prometheus.Histogram
 	epoch            prometheus.Gauge
 	legacyAway       prometheus.Gauge
@@ -43,6 +44,7 @@ func NewMigrationMetrics(r prometheus.Registerer) (*MigrationMetrics, error) {
 		rollbackFrozen:   gauge(prefix+"rollback_frozen", "1 after a rollback that failed, until somebody switches or resumes."),
 		shadow:           counter("lockcluster_shadow_operations_total", "Operations that the enhanced system repeated in shadow mode."),
 		mirrorPending:    gauge("lockcluster_mirror_pending", "Changes that the mirror does not have yet."),
+		legacyRefused:    gauge("lockcluster_legacy_store_refused", "1 on the leader while the legacy store is another one than was attached, or was emptied."),
 		gateClosed: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: prefix + "gate_closed_seconds", Help: "How long requests waited at the gate of a switch.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
@@ -63,7 +65,7 @@ func NewMigrationMetrics(r prometheus.Registerer) (*MigrationMetrics, error) {
 	for _, v := range modes {
 		m.mode = append(m.mode, mode.WithLabelValues(v.String()))
 	}
-	return m, register(r, m.rollbacks, m.rollbackFailures, m.rollbackFrozen, m.shadow, m.mirrorPending, m.gateClosed, m.epoch, m.legacyAway, divergence, mode)
+	return m, register(r, m.rollbacks, m.rollbackFailures, m.rollbackFrozen, m.shadow, m.mirrorPending, m.legacyRefused, m.gateClosed, m.epoch, m.legacyAway, divergence, mode)
 }
 
 // ShadowOperations counts n operations that were repeated in shadow mode.
@@ -75,6 +77,9 @@ func (m *MigrationMetrics) ShadowDivergence(op string) { m.divergence[operationI
 
 // MirrorPending says how many changes the mirror lacks.
 func (m *MigrationMetrics) MirrorPending(n int) { m.mirrorPending.Set(float64(n)) }
+
+// LegacyRefused says whether the legacy store is another one than was attached.
+func (m *MigrationMetrics) LegacyRefused(is bool) { m.legacyRefused.Set(fromBool(is)) }
 
 // GateClosed notes how long a switch kept the gate closed.
 func (m *MigrationMetrics) GateClosed(d time.Duration) { m.gateClosed.Observe(d.Seconds()) }

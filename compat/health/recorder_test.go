@@ -157,7 +157,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for name, want := range map[string]int{
 		"atlantis_lock_duration_seconds": 2, "atlantis_lock_errors_total": 2, "atlantis_migration_rollbacks_total": 1,
-		"lockcluster_shadow_operations_total": 1, "lockcluster_shadow_divergence_total": len(operations), "lockcluster_mirror_pending": 1,
+		"lockcluster_shadow_operations_total": 1, "lockcluster_shadow_divergence_total": len(operations), "lockcluster_mirror_pending": 1, "lockcluster_legacy_store_refused": 1,
 		"lockcluster_migration_gate_closed_seconds": 1, "lockcluster_migration_epoch": 1, "lockcluster_migration_mode": 5,
 		"lockcluster_migration_rollback_failures_total": 1, "lockcluster_migration_rollback_frozen": 1,
 	} {
@@ -176,12 +176,16 @@ func TestMetrics(t *testing.T) {
 	m.ShadowDivergence("release")
 	m.ShadowDivergence("something new")
 	m.MirrorPending(7)
+	m.LegacyRefused(true)
 	m.SetState(lockcluster.Migration{Epoch: 12, Mode: lockcluster.ModeShadow})
 	want := `
 # HELP atlantis_lock_errors_total Operations that a lock system did not decide, or whose outcome is not known. A refusal is no error.
 # TYPE atlantis_lock_errors_total counter
 atlantis_lock_errors_total{mode="enhanced"} 1
 atlantis_lock_errors_total{mode="legacy"} 0
+# HELP lockcluster_legacy_store_refused 1 on the leader while the legacy store is another one than was attached, or was emptied.
+# TYPE lockcluster_legacy_store_refused gauge
+lockcluster_legacy_store_refused 1
 # HELP lockcluster_migration_epoch Epoch of the migration state: every change raises it.
 # TYPE lockcluster_migration_epoch gauge
 lockcluster_migration_epoch 12
@@ -200,7 +204,7 @@ lockcluster_mirror_pending 7
 lockcluster_shadow_operations_total 3
 `
 	if err := promtest.GatherAndCompare(reg, strings.NewReader(want), "atlantis_lock_errors_total", "lockcluster_migration_epoch",
-		"lockcluster_migration_mode", "lockcluster_mirror_pending", "lockcluster_shadow_operations_total"); err != nil {
+		"lockcluster_migration_mode", "lockcluster_mirror_pending", "lockcluster_legacy_store_refused", "lockcluster_shadow_operations_total"); err != nil {
 		t.Error(err)
 	}
 	if got := promtest.ToFloat64(m.divergence[operationIndex("release")]); got != 1 {

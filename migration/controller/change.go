@@ -86,7 +86,7 @@ func (t *term) alignAfter(ctx context.Context, c *change) error {
 		return nil
 	}
 	// What is copied is equal already: only the fence has to follow the epoch.
-	if err := t.c.legacy.raise(ctx, m, t.fence(m)); err != nil {
+	if err := t.own(ctx, m); err != nil {
 		return err
 	}
 	return t.learnTokens(ctx, m)
@@ -138,7 +138,7 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 	}
 	step("fence")
 	// Nothing that was sent before counts any more.
-	err := t.c.legacy.raise(ctx, closed, t.fence(closed))
+	err := t.own(ctx, closed)
 	switch {
 	case errors.Is(err, migration.ErrFollowed) && c.next.Mode == lockcluster.ModeBlueGreen && c.next.Active == lockcluster.SystemLegacy:
 		return nil // an Atlantis goes on deciding, and the enhanced system follows
@@ -278,7 +278,7 @@ func (t *term) reopen(closed *lockcluster.Migration, c *change) error {
 	m, err := t.setMigration(ctx, max(m.Epoch, closed.Epoch), next)
 	c.reopened = err == nil
 	if err == nil && m.Decides(m.Namespace) != lockcluster.SystemEnhanced {
-		if err = t.c.legacy.raise(ctx, &m, t.fence(&m)); errors.Is(err, migration.ErrFollowed) {
+		if err = t.own(ctx, &m); errors.Is(err, migration.ErrFollowed) {
 			return nil // its Atlantis goes on deciding
 		}
 	}

@@ -166,15 +166,15 @@ func authorityOf(m *lockcluster.Migration) lockcluster.System {
 func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockcluster.System, force bool) (unverified bool, checks []string, err error) {
 	short, cancel := context.WithTimeout(ctx, legacyTimeout)
 	defer cancel()
-	if err := t.c.legacy.check(short, m); err != nil {
+	if err := t.c.advised(m, t.c.legacy.check(short, m)); err != nil {
 		if m.Mode == lockcluster.ModeLegacy {
-			return false, checks, fmt.Errorf("%w: the legacy system cannot be reached, and in mode legacy nobody else has its locks: "+
+			return false, checks, fmt.Errorf("%w: the legacy system cannot be used, and in mode legacy nobody else has its locks: "+
 				"bring it back, or import a backup of it: %w", ErrRefused, err)
 		}
 		if !force || to != lockcluster.SystemEnhanced {
-			return false, checks, fmt.Errorf("%w: the legacy system cannot be reached: %w", ErrRefused, err)
+			return false, checks, fmt.Errorf("%w: the legacy system cannot be used: %w", ErrRefused, err)
 		}
-		return true, append(checks, "the legacy system cannot be reached; the enhanced system goes on with its mirror as it is"), nil
+		return true, append(checks, "the legacy system cannot be used; the enhanced system goes on with its mirror as it is"), nil
 	}
 	checks = append(checks, "the legacy system answers")
 	if !t.ready.Load() && !t.followed(short, m) {
@@ -202,7 +202,7 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 
 // followed reports whether an Atlantis owns the legacy system.
 func (t *term) followed(ctx context.Context, m *lockcluster.Migration) bool {
-	return errors.Is(t.c.legacy.raise(ctx, m, t.fence(m)), migration.ErrFollowed)
+	return errors.Is(t.own(ctx, m), migration.ErrFollowed)
 }
 
 func (t *term) limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

@@ -59,6 +59,8 @@ type Metrics interface {
 	SetState(m lockcluster.Migration)
 	MirrorPending(n int)
 	ShadowOperations(n int)
+	// LegacyRefused says whether the legacy store is another one than the attached.
+	LegacyRefused(is bool)
 }
 
 // Attached is the legacy system that this node was configured with.
@@ -278,7 +280,9 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 				p, id = pinned{}, lockcluster.RequestID{}
 				continue
 			case err != nil && !retryable(err):
-				c.failed(m, req, start, err)
+				if c.failed(m, req, start, err); errors.Is(why, lockcluster.ErrOutcomeUnknown) {
+					err = why // an earlier try may have been carried out
+				}
 				return res, err
 			case err != nil:
 				why = err

@@ -12,6 +12,9 @@
 //     in the log, so it changes for all nodes at one index; the state machine
 //     refuses what is not its own to decide, and the legacy store refuses a
 //     leader or an epoch that is over ([backends.Fence]).
+//   - The legacy store is the one that was attached. Another one in its place,
+//     or the same after it was emptied, is neither written to nor read from
+//     until the right one is back or a person has accepted what is there.
 //   - Requests wait while a switch is under way; they do not fail. Until the
 //     switch is committed any failure leaves everything as it was. A crash at
 //     any step leaves one authority, and the next leader opens the gate.

@@ -159,6 +159,16 @@ func (b siteStore) Unreadable(ctx context.Context) ([]backends.Bad, error) {
 	return b.Backend.(backends.Inspector).Unreadable(ctx)
 }
 
+// Identity implements [backends.Identified].
+func (b siteStore) Identity(ctx context.Context) (backends.Identity, error) {
+	return b.Backend.(backends.Identified).Identity(ctx)
+}
+
+// Adopt implements [backends.Identified].
+func (b siteStore) Adopt(ctx context.Context, f backends.Fence, c backends.Claim) error {
+	return b.Backend.(backends.Identified).Adopt(ctx, f, c)
+}
+
 // siteCalls are one controller's calls to the others; an address is a node id.
 type siteCalls struct {
 	s    *site

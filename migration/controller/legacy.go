@@ -44,7 +44,7 @@ func (l *legacy) local(ctx context.Context) (backends.Backend, error) {
 		return nil, fmt.Errorf("%w: this node has no legacy system: start it with --legacy-boltdb or --legacy-redis", backends.ErrUnavailable)
 	case l.another() != nil:
 		return nil, l.another()
-	case l.backend != nil && (!l.suspect || l.backend.Check(ctx) == nil):
+	case l.backend != nil && (!l.suspect || l.backend.Check(backends.WithStore(ctx, "")) == nil):
 		l.suspect = false
 		return l.backend, nil
 	case time.Now().Before(l.retryAt):
@@ -79,14 +79,21 @@ func (l *legacy) another() error {
 
 func unopened(err error) error { return fmt.Errorf("%w: %w", backends.ErrUnavailable, err) }
 
-// use calls f with the system that this node has. After a failure it is looked
-// at, and opened again if need be, before it is used once more.
-func (l *legacy) use(ctx context.Context, f func(b backends.Backend) error) error {
+// use calls f with the system that this node has, and a context that asks for
+// the attached store, unless ctx asks for another one. After a failure the system
+// is looked at, and opened again if need be, before it is used once more.
+func (l *legacy) use(ctx context.Context, f func(ctx context.Context, b backends.Backend) error) error {
 	b, err := l.local(ctx)
 	if err != nil {
 		return err
 	}
-	err = f(b)
+	switch backends.StoreOf(ctx) {
+	case backends.AnyStore:
+		ctx = backends.WithStore(ctx, "")
+	case "":
+		ctx = backends.WithStore(ctx, l.c.storeID())
+	}
+	err = f(ctx, b)
 	if errors.Is(err, migration.ErrFollowed) {
 		return err // it is well: it is not ours
 	}
@@ -137,7 +144,7 @@ func (l *legacy) do(ctx context.Context, m *lockcluster.Migration, fence backend
 // fence.
 func (l *legacy) write(ctx context.Context, fence backends.Fence, now time.Time, req lockcluster.Request) (res lockcluster.Result, err error) {
 	step("write")
-	err = l.use(ctx, func(b backends.Backend) error {
+	err = l.use(ctx, func(ctx context.Context, b backends.Backend) error {
 		res, err = b.Do(ctx, fence, now, req)
 		return err
 	})
@@ -153,7 +160,53 @@ func (l *legacy) raise(ctx context.Context, m *lockcluster.Migration, fence back
 		_, err := l.call(ctx, m, methodRaise, encodeFence(fence))
 		return err
 	}
-	return l.use(ctx, func(b backends.Backend) error { return b.Raise(ctx, fence) })
+	return l.use(ctx, func(ctx context.Context, b backends.Backend) error { return b.Raise(ctx, fence) })
+}
+
+// identity reads how the store is marked.
+func (l *legacy) identity(ctx context.Context, m *lockcluster.Migration) (id backends.Identity, err error) {
+	out, err := l.ask(ctx, m, methodIdentity, nil)
+	if err != nil {
+		return id, err
+	}
+	return id, json.Unmarshal(out, &id)
+}
+
+// adopt gives the store its id.
+func (l *legacy) adopt(ctx context.Context, m *lockcluster.Migration, fence backends.Fence, claim backends.Claim) error {
+	b, err := json.Marshal(claim)
+	if err != nil {
+		return err
+	}
+	_, err = l.ask(ctx, m, methodAdopt, append(encodeFence(fence), b...))
+	return err
+}
+
+// ask has the legacy system answer, wherever it is.
+func (l *legacy) ask(ctx context.Context, m *lockcluster.Migration, method string, body []byte) (out []byte, err error) {
+	if !l.here(m) {
+		return l.call(ctx, m, method, body)
+	}
+	err = l.use(ctx, func(ctx context.Context, b backends.Backend) (err error) {
+		out, err = serveLegacy(ctx, b, method, body)
+		return err
+	})
+	return out, err
+}
+
+// whole returns all that the store holds that ctx asks for.
+func (l *legacy) whole(ctx context.Context, m *lockcluster.Migration) (state.Reader, error) {
+	if l.here(m) {
+		return l.view(ctx, m)
+	}
+	r, mem := &remoteReader{ctx: ctx, l: l, m: m}, state.NewMem()
+	mem.Update(1, 1, func(tx state.Tx) {
+		r.Scan("", "", func(key string, value []byte) bool {
+			tx.Put(key, value)
+			return true
+		})
+	})
+	return mem.View(), r.err
 }
 
 // check returns nil if the legacy system can serve.
@@ -162,7 +215,7 @@ func (l *legacy) check(ctx context.Context, m *lockcluster.Migration) error {
 		_, err := l.call(ctx, m, methodCheck, nil)
 		return err
 	}
-	return l.use(ctx, func(b backends.Backend) error { return b.Check(ctx) })
+	return l.use(ctx, func(ctx context.Context, b backends.Backend) error { return b.Check(ctx) })
 }
 
 // CheckLegacy returns why the legacy system cannot decide about locks now, nil if
@@ -182,7 +235,7 @@ func (l *legacy) read(ctx context.Context, m *lockcluster.Migration, f func(r st
 		f(r)
 		return r.err
 	}
-	return l.use(ctx, func(b backends.Backend) error { return b.Read(ctx, f) })
+	return l.use(ctx, func(ctx context.Context, b backends.Backend) error { return b.Read(ctx, f) })
 }
 
 // view returns a picture of all that the legacy system holds.
@@ -190,7 +243,7 @@ func (l *legacy) view(ctx context.Context, m *lockcluster.Migration) (view *stat
 	if !l.here(m) {
 		return l.callView(ctx, m)
 	}
-	err = l.use(ctx, func(b backends.Backend) error {
+	err = l.use(ctx, func(ctx context.Context, b backends.Backend) error {
 		view, err = b.View(ctx)
 		return err
 	})
@@ -224,7 +277,7 @@ func (l *legacy) unreadable(ctx context.Context, m *lockcluster.Migration) (bad 
 		}
 		return bad, json.Unmarshal(out, &bad)
 	}
-	err = l.use(ctx, func(b backends.Backend) error {
+	err = l.use(ctx, func(ctx context.Context, b backends.Backend) error {
 		bad, err = unreadableOf(ctx, b)
 		return err
 	})
@@ -270,12 +323,6 @@ func (l *legacy) letGo(ctx context.Context, m *lockcluster.Migration) error {
 }
 
 func (l *legacy) ownership(ctx context.Context, m *lockcluster.Migration, method string) error {
-	if !l.here(m) {
-		_, err := l.call(ctx, m, method, nil)
-		return err
-	}
-	return l.use(ctx, func(b backends.Backend) error {
-		_, err := serveLegacy(ctx, b, method, nil)
-		return err
-	})
+	_, err := l.ask(ctx, m, method, nil)
+	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/fsm/state"
+	"github.com/lockcluster/lockcluster/migration"
 )
 
 const (
@@ -51,6 +52,11 @@ func (t *term) work(d *dirty, into lockcluster.System) {
 				break
 			}
 			err := t.bringUp(refs, whole, into)
+			m := t.c.Migration()
+			t.doubtStore(&m, err)
+			if err == nil && into == lockcluster.SystemLegacy && m.Mode == lockcluster.ModeBlueGreen {
+				t.noteStrange(&m, nil)
+			}
 			// What was sent under an epoch that is over is sent again.
 			d.done(refs, whole, err != nil && t.mirrors(into))
 			if err != nil && !errors.Is(err, errMoved) {
@@ -75,6 +81,9 @@ func (t *term) bringUp(refs []lockcluster.RecordRef, whole bool, into lockcluste
 	ctx, cancel := context.WithTimeout(t.ctx, 4*legacyTimeout)
 	defer cancel()
 	m := t.c.Migration()
+	if err := t.strangeErr(); err != nil && into == lockcluster.SystemEnhanced {
+		return err // an emptied store is no source
+	}
 	switch {
 	case m.GateClosed:
 		// Requests that were in flight when the gate closed may still be decided:
@@ -87,6 +96,14 @@ func (t *term) bringUp(refs []lockcluster.RecordRef, whole bool, into lockcluste
 		return t.copyHomed(ctx, &m, refs)
 	case m.Mode != lockcluster.ModeBlueGreen || m.Active == into:
 		return errMoved
+	}
+	if into == lockcluster.SystemLegacy && t.c.storeID() == "" {
+		// Attached before there were ids. A file that is followed is taken by the copy.
+		if err := t.own(ctx, &m); err != nil && !errors.Is(err, migration.ErrFollowed) {
+			return err
+		}
+	}
+	switch {
 	case whole:
 		return t.copyAll(ctx, &m, into)
 	}

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/hex"
+
 	"fmt"
 
 	"github.com/lockcluster/lockcluster"
@@ -39,16 +40,32 @@ func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcl
 	if err != nil {
 		return res, err
 	}
+	if m.Mode != lockcluster.ModeEnhanced && req.Authority != "" {
+		if ids, other, err := t.acceptable(ctx, &m, &req); err != nil || other {
+			res.ActiveSystem, res.Percentage = m.Decides(m.Namespace).String(), m.Percentage
+			if err == nil {
+				err = t.accept(ctx, &m, &req, ids, &res)
+			}
+			return res, err
+		}
+	}
 	res.ActiveSystem, res.Percentage = c.next.Decides(c.next.Namespace).String(), c.next.Percentage
 	if sameMode(&m, &c.next) {
 		res.Notes = append(res.Notes, "that is the mode already; nothing was changed")
 		return res, nil
 	}
+	attaches := m.Mode == lockcluster.ModeEnhanced && mode != lockcluster.ModeEnhanced
+	var claim *storeClaim
+	if attaches {
+		if claim, err = t.mayClaim(ctx, &c.before, req.Force); err != nil {
+			return res, err
+		}
+	}
 	if err := t.showDifferences(ctx, c, &req, &res); err != nil || req.DryRun {
 		return res, err
 	}
-	if m.Mode == lockcluster.ModeEnhanced && mode != lockcluster.ModeEnhanced {
-		if err := t.adoptFence(ctx, &c.before); err != nil {
+	if attaches {
+		if err := t.prepareStore(ctx, &c.before, claim); err != nil {
 			return res, err
 		}
 	}
@@ -205,5 +222,5 @@ func (t *term) setShares(ctx context.Context, c *change) (err error) {
 	if c.after, err = t.setMigration(ctx, c.before.Epoch, c.next); err != nil {
 		return err
 	}
-	return t.c.legacy.raise(ctx, &c.after, t.fence(&c.after))
+	return t.own(ctx, &c.after)
 }

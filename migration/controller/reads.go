@@ -2,10 +2,12 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/backends"
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
@@ -37,8 +39,11 @@ func (c *Controller) Read(ctx context.Context, f func(r state.Reader, index uint
 	if err != nil || !legacyReads(&m) {
 		return err
 	}
+	if err := c.unclaimed(ctx, &m); err != nil {
+		return c.legacyErr(&m, err)
+	}
 	view, _ := c.node.StaleView()
-	return c.legacyErr(c.legacy.read(ctx, &m, func(r state.Reader) {
+	return c.legacyErr(&m, c.legacy.read(ctx, &m, func(r state.Reader) {
 		f(composite{namespace: m.Namespace, legacy: r, enhanced: view}, index)
 	}))
 }
@@ -56,9 +61,12 @@ func (c *Controller) View(ctx context.Context) (*state.View, error) {
 		if !legacyReads(&m) {
 			return view, nil
 		}
+		if err := c.unclaimed(ctx, &m); err != nil {
+			return nil, c.legacyErr(&m, err)
+		}
 		legacy, err := c.legacy.view(ctx, &m)
 		if err != nil {
-			return nil, c.legacyErr(err)
+			return nil, c.legacyErr(&m, err)
 		}
 		var epoch uint64
 		if err := c.node.Read(ctx, func(r state.Reader, _ uint64) { epoch = state.GetMigration(r).Epoch }); err != nil {
@@ -71,10 +79,17 @@ func (c *Controller) View(ctx context.Context) (*state.View, error) {
 }
 
 // legacyErr makes an unreachable legacy system what an unreachable leader is:
-// nobody there to answer, try again.
-func (c *Controller) legacyErr(err error) error {
-	if err == nil {
+// nobody there to answer, try again. Of another store than the attached one
+// nothing is told.
+func (c *Controller) legacyErr(m *lockcluster.Migration, err error) error {
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, backends.ErrOtherStore):
+		if t := c.currentTerm(); t != nil {
+			t.doubtStore(m, err)
+		}
+		return fmt.Errorf("%w: %w", ErrRefused, c.advised(m, err))
 	}
 	return fmt.Errorf("%w: the legacy system decides now and does not answer: %w", lockcluster.ErrNoLeader, err)
 }

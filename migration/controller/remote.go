@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
@@ -16,7 +17,8 @@ import (
 )
 
 // What controllers ask each other. Bodies are those of the functions below;
-// an answer is one byte that says how it ended, and a body or a text.
+// an answer is one byte that says how it ended, and a body or a text. A call of a
+// legacy system names the id of the store that is meant behind an @.
 const (
 	methodDecide     = "decide"        // of the leader: an encoded command
 	methodDo         = "legacy.do"     // of the legacy host: a fence, an encoded command
@@ -28,6 +30,8 @@ const (
 	methodTake       = "legacy.take"   // own a file that was followed
 	methodLetGo      = "legacy.let-go"
 	methodUnreadable = "legacy.unreadable"
+	methodIdentity   = "legacy.identity"
+	methodAdopt      = "legacy.adopt"   // a fence, a claim as JSON
 	methodView       = "legacy.view"    // the index of the view that the caller has
 	methodControl    = "control"        // of the leader: a JSON controlRequest
 	methodWindow     = "metrics.window" // of the leader: what a node has seen, as JSON
@@ -46,13 +50,14 @@ const (
 	endOverloaded  = 7
 	endNoLeader    = 8
 	endFollowed    = 9
+	endOtherStore  = 10
 )
 
 var ends = map[byte]error{
 	endFenced: backends.ErrFenced, endUnavailable: backends.ErrUnavailable, endNotReady: errNotReady,
 	endInvalid: lockcluster.ErrInvalid, endRefused: ErrRefused, endUnknown: lockcluster.ErrOutcomeUnknown,
 	endOverloaded: lockcluster.ErrOverloaded, endNoLeader: lockcluster.ErrNoLeader,
-	endFollowed: migration.ErrFollowed,
+	endFollowed: migration.ErrFollowed, endOtherStore: backends.ErrOtherStore,
 }
 
 // ServeCall answers another node's controller.
@@ -61,7 +66,7 @@ func (c *Controller) ServeCall(ctx context.Context, method string, body []byte) 
 	if err == nil {
 		return append([]byte{endOK}, out...), nil
 	}
-	for _, end := range []byte{endRefused, endFollowed, endFenced, endInvalid, endRefused, endUnknown, endOverloaded, endNotReady, endUnavailable, endNoLeader} {
+	for _, end := range []byte{endRefused, endFollowed, endFenced, endInvalid, endRefused, endUnknown, endOverloaded, endNotReady, endOtherStore, endUnavailable, endNoLeader} {
 		if errors.Is(err, ends[end]) {
 			return append([]byte{end}, err.Error()...), nil
 		}
@@ -70,6 +75,8 @@ func (c *Controller) ServeCall(ctx context.Context, method string, body []byte) 
 }
 
 func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]byte, error) {
+	method, store, _ := strings.Cut(method, "@")
+	ctx = backends.WithStore(ctx, store)
 	switch method {
 	case methodDecide:
 		return c.serveDecide(ctx, body)
@@ -85,7 +92,7 @@ func (c *Controller) serve(ctx context.Context, method string, body []byte) ([]b
 		return c.serveDo(ctx, body)
 	}
 	var out []byte
-	err := c.legacy.use(ctx, func(b backends.Backend) (err error) {
+	err := c.legacy.use(ctx, func(ctx context.Context, b backends.Backend) (err error) {
 		out, err = serveLegacy(ctx, b, method, body)
 		return err
 	})
@@ -147,7 +154,31 @@ func serveLegacy(ctx context.Context, b backends.Backend, method string, body []
 		}
 		return json.Marshal(bad)
 	}
+	if i, ok := b.(backends.Identified); ok {
+		switch method {
+		case methodIdentity:
+			id, err := i.Identity(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return json.Marshal(id)
+		case methodAdopt:
+			return nil, serveAdopt(ctx, i, body)
+		}
+	}
 	return nil, fmt.Errorf("%w: this node does not know the call %q; it is of another version", lockcluster.ErrInvalid, method)
+}
+
+func serveAdopt(ctx context.Context, b backends.Identified, body []byte) error {
+	fence, _, rest, err := decodeFence(body)
+	if err != nil {
+		return err
+	}
+	var claim backends.Claim
+	if err := json.Unmarshal(rest, &claim); err != nil {
+		return fmt.Errorf("%w: %w", lockcluster.ErrInvalid, err)
+	}
+	return b.Adopt(ctx, fence, claim)
 }
 
 // encodeFence is the fence and the leader's wall clock.
@@ -191,9 +222,10 @@ type remoteError struct {
 
 func (e *remoteError) Error() string { return e.text }
 
-// Unwrap returns the kind. What is followed cannot be written to either.
+// Unwrap returns the kind. What is followed, or another store, cannot be written
+// to either.
 func (e *remoteError) Unwrap() []error {
-	if errors.Is(e.end, migration.ErrFollowed) {
+	if errors.Is(e.end, migration.ErrFollowed) || errors.Is(e.end, backends.ErrOtherStore) {
 		return []error{e.end, backends.ErrUnavailable}
 	}
 	return []error{e.end}
@@ -231,6 +263,13 @@ func (l *legacy) call(ctx context.Context, m *lockcluster.Migration, method stri
 	addr, err := l.host(m)
 	if err != nil {
 		return nil, err
+	}
+	id := backends.StoreOf(ctx)
+	if id == "" {
+		id = l.c.storeID()
+	}
+	if id != "" {
+		method += "@" + id
 	}
 	return l.c.ask(ctx, addr, method, body)
 }

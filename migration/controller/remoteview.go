@@ -72,7 +72,7 @@ func (r *remoteViews) remember(view *state.View, index uint64) (before *state.Vi
 // needs to have the present one.
 func (l *legacy) serveView(ctx context.Context, body []byte) ([]byte, error) {
 	var view *state.View
-	if err := l.use(ctx, func(b backends.Backend) (err error) {
+	if err := l.use(ctx, func(ctx context.Context, b backends.Backend) (err error) {
 		view, err = b.View(ctx)
 		return err
 	}); err != nil {

@@ -3,10 +3,12 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/backends"
 	"github.com/lockcluster/lockcluster/fsm/state"
 	"github.com/lockcluster/lockcluster/migration"
 )
@@ -51,6 +53,8 @@ type LegacyStatus struct {
 	Host      string `json:"host,omitempty"`
 	Reachable bool   `json:"reachable"`
 	Problem   string `json:"problem,omitempty"`
+	ID        string `json:"id,omitempty"`      // of the store that was attached
+	Refused   bool   `json:"refused,omitempty"` // what is there is another one, see Problem
 	SystemStatus
 }
 
@@ -136,7 +140,7 @@ func (t *term) status(ctx context.Context) Status {
 		Mode: m.Mode.String(), ActiveSystem: m.Decides(m.Namespace).String(), Epoch: m.Epoch, GateClosed: m.GateClosed,
 		Percentage: m.Percentage, Canary: m.Canary, Namespace: m.Namespace, Since: m.ChangedAt, Reason: m.Reason,
 		Leader: t.c.cfg.NodeID, Ready: t.ready.Load(), Enhanced: systemStatus(view, m.Namespace),
-		Legacy:       LegacyStatus{Kind: m.Legacy, Host: m.LegacyHost},
+		Legacy:       LegacyStatus{Kind: m.Legacy, Host: m.LegacyHost, ID: t.c.storeID()},
 		MirrorBehind: t.c.changed.size() + t.toEnhanced.size(), ShadowQueue: t.queue.size(),
 		Shadow: t.c.shadow.counts(), Mismatches: t.c.shadow.mismatches.Load().Latest(mismatchesShown), Switches: t.c.history.all(),
 	}
@@ -155,8 +159,11 @@ func (t *term) status(ctx context.Context) Status {
 	ctx, cancel := context.WithTimeout(ctx, legacyTimeout)
 	defer cancel()
 	old, err := t.c.legacy.view(ctx, &m)
+	if err == nil && t.strange.Load() != nil {
+		err = t.strangeErr() // what is there can be read, and is another cluster's
+	}
 	if err != nil {
-		s.Legacy.Problem = err.Error()
+		s.Legacy.Problem, s.Legacy.Refused = t.c.advised(&m, err).Error(), t.strange.Load() != nil || errors.Is(err, backends.ErrOtherStore)
 		return s
 	}
 	s.Legacy.Reachable, s.Legacy.SystemStatus = true, systemStatus(old, m.Namespace)

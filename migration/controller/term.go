@@ -13,7 +13,6 @@ import (
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/backends"
 	"github.com/lockcluster/lockcluster/fsm/state"
-	"github.com/lockcluster/lockcluster/migration"
 )
 
 const (
@@ -31,6 +30,9 @@ type term struct {
 	ready  atomic.Bool            // the legacy system is fenced and compared: this node may decide
 	why    atomic.Pointer[string] // why not, if it is not ready
 	noting atomic.Bool            // ModeLegacy: note what changes, for the switch that begins
+
+	claimMu sync.Mutex             // held while the store is claimed
+	strange atomic.Pointer[string] // why the store is not used: it is another one than the attached
 
 	gate       gate
 	stripes    stripes
@@ -94,6 +96,7 @@ func (c *Controller) serveTerm(ended context.Context, number uint64) {
 	t.spawn(t.keepOpen)
 	t.spawn(t.takeOver)
 	<-ctx.Done()
+	t.tellStrange()
 	t.spawnMu.Lock()
 	t.ended = true
 	t.spawnMu.Unlock()
@@ -271,7 +274,7 @@ func (t *term) followLegacy() {
 	seen := uint64(0)
 	for t.c.sleep(t.ctx, followPause) {
 		m := t.c.Migration()
-		if t.ready.Load() || m.GateClosed || m.Mode != lockcluster.ModeShadow && (m.Mode != lockcluster.ModeBlueGreen || m.Active != lockcluster.SystemLegacy) {
+		if t.ready.Load() || t.strange.Load() != nil || m.GateClosed || m.Mode != lockcluster.ModeShadow && (m.Mode != lockcluster.ModeBlueGreen || m.Active != lockcluster.SystemLegacy) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(t.ctx, 4*legacyTimeout)
@@ -302,7 +305,7 @@ func (t *term) align(ctx context.Context, m *lockcluster.Migration) error {
 			return err
 		}
 	}
-	if err := t.c.legacy.raise(ctx, m, t.fence(m)); err != nil {
+	if err := t.own(ctx, m); err != nil {
 		return fmt.Errorf("fence the legacy system: %w", err)
 	}
 	if err := t.learnTokens(ctx, m); err != nil {
@@ -338,16 +341,15 @@ func (t *term) alignAttached(ctx context.Context, m *lockcluster.Migration) erro
 	return t.align(ctx, m)
 }
 
-// adoptFence raises this cluster's fences above what a store has that is about
-// to be attached.
+// adoptFence puts this cluster's fences above what a store has that is about to
+// be attached. It changes nothing in the store.
 func (t *term) adoptFence(ctx context.Context, m *lockcluster.Migration) error {
-	err := t.c.legacy.raise(ctx, m, t.fence(m))
-	have, ok := backends.FenceOf(err)
-	if !ok || errors.Is(err, migration.ErrFollowed) {
-		return nil // what else is wrong shows when it is used
+	id, err := t.c.legacy.identity(ctx, m)
+	if err != nil || !t.fence(m).Less(id.Fence) {
+		return nil //nolint:nilerr // what else is wrong shows when it is used
 	}
-	t.c.log.Warn("the legacy system was another cluster's, which is refused from now on", "fence", have.String())
-	return t.store(ctx, map[string]string{settingFenceBase: strconv.FormatUint(have.Term, 10)})
+	t.c.log.Warn("the legacy system was another cluster's, which is refused once it is attached here", "fence", id.Fence.String())
+	return t.store(ctx, map[string]string{settingFenceBase: strconv.FormatUint(id.Fence.Term, 10)})
 }
 
 // settingTaken says that the legacy system's file was taken from its Atlantis at
@@ -426,15 +428,21 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 	switch {
 	case m.GateClosed || t.ctx.Err() != nil:
 		return lockcluster.Result{}, errNotReady
+	case !t.ready.Load() && t.strange.Load() != nil:
+		return lockcluster.Result{}, t.strangeErr()
 	case !t.ready.Load():
 		if why := t.why.Load(); why != nil {
 			return lockcluster.Result{}, fmt.Errorf("%w: %s", errNotReady, *why)
 		}
 		return lockcluster.Result{}, errNotReady
 	case m.Decides(namespaceOf(req)) == lockcluster.SystemLegacy:
-		return t.decideLegacy(&m, req)
+		res, err := t.decideLegacy(&m, req)
+		t.doubtStore(&m, err)
+		return res, err
 	case m.Decides(namespaceOf(req)) == 0:
-		return t.decideGradual(&m, id, req)
+		res, err := t.decideGradual(&m, id, req)
+		t.doubtStore(&m, err)
+		return res, err
 	}
 	// Decided by the log; the caller's picture of the state is behind.
 	return t.c.node.Do(ctx, id, req)
@@ -476,7 +484,7 @@ func (t *term) askLegacy(m *lockcluster.Migration, req lockcluster.Request) (loc
 	defer cancel()
 	start := time.Now()
 	res, err := t.c.legacy.do(ctx, m, t.fence(m), req)
-	if err != nil && !errors.Is(err, backends.ErrFenced) && !t.c.legacy.here(m) {
+	if err != nil && !errors.Is(err, backends.ErrFenced) && !errors.Is(err, backends.ErrOtherStore) && !t.c.legacy.here(m) {
 		// The call may still be on its way: under the next epoch it is refused.
 		t.takeOverAgain()
 	}

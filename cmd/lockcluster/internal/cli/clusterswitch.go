@@ -99,7 +99,12 @@ func (a *app) clusterModeCommand() *cobra.Command {
 
 A cluster that has no legacy system yet gets that of the node which is asked
 (server --legacy-boltdb or --legacy-redis). Then say whose locks count with
---authority; --dry-run shows what would be lost.`,
+--authority; --dry-run shows what would be lost.
+
+If another store is found in the place of the attached one, or it was emptied,
+nothing is decided with it. The right one is taken by itself when it is back. To
+accept what is there, give the present mode and --authority: legacy takes it as
+it is, enhanced writes the cluster's copy into it (not in mode legacy).`,
 		Example: "  lockcluster cluster mode shadow\n  lockcluster cluster mode gradual --percentage 10 --canary '[{workspace: staging}]'\n" +
 			"  lockcluster cluster mode blue-green --authority enhanced --dry-run",
 		Args: args(0, 1),
@@ -132,7 +137,7 @@ A cluster that has no legacy system yet gets that of the node which is asked
 	fs.Lookup("timeout").DefValue, where.timeout = gateTimeout.String(), gateTimeout
 	fs.Uint32Var(&percentage, "percentage", 0, "gradual: share of the keys that go to the enhanced system, 0 to 100")
 	fs.StringVar(&canary, "canary", "", "gradual: `rules` that send locks to the enhanced system: [{project-name: x}, {workspace: y}, {user-group: z}]")
-	fs.StringVar(&req.Authority, "authority", "", "whose locks count when a legacy system is attached: enhanced or legacy")
+	fs.StringVar(&req.Authority, "authority", "", "whose locks count when a legacy system is attached, or another store is accepted: enhanced or legacy")
 	fs.StringVar(&req.Reason, "reason", "", "`text` for the others: why")
 	fs.BoolVar(&req.DryRun, "dry-run", false, "show what would be changed; change nothing")
 	fs.BoolVar(&req.Force, "force", false, "lose the records of the system that does not count")

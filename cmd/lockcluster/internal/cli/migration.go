@@ -80,7 +80,10 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 	if !s.Ready {
 		say(w, "the leader %s has not brought both systems up yet\n", s.Leader)
 	}
-	if s.Legacy.Problem != "" {
+	switch {
+	case s.Legacy.Refused:
+		say(w, "the legacy store is refused: %s\n", visible(s.Legacy.Problem))
+	case s.Legacy.Problem != "":
 		say(w, "the legacy system does not answer: %s\n", visible(s.Legacy.Problem))
 		if s.ActiveSystem != lockcluster.SystemEnhanced.String() {
 			say(w, "it decides: until it is back, locks that it decides about can be neither taken nor freed\n")

@@ -15,6 +15,7 @@ import (
 	"github.com/lockcluster/lockcluster/cmd/lockcluster/internal/config"
 	"github.com/lockcluster/lockcluster/compat/bridge"
 	"github.com/lockcluster/lockcluster/compat/health"
+	"github.com/lockcluster/lockcluster/fsm/state"
 	"github.com/lockcluster/lockcluster/migration"
 	"github.com/lockcluster/lockcluster/migration/controller"
 	"github.com/lockcluster/lockcluster/rpc"
@@ -161,6 +162,26 @@ func refusedRoad(err error) error {
 		return &refusedError{err}
 	}
 	return err
+}
+
+// lockDoor is the controller as the gRPC door serves it: a refusal keeps its text.
+type lockDoor struct{ *controller.Controller }
+
+// Do implements [rpc.Node].
+func (d lockDoor) Do(ctx context.Context, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
+	res, err := d.Controller.Do(ctx, id, req)
+	return res, refusedRoad(err)
+}
+
+// Read implements [rpc.Node].
+func (d lockDoor) Read(ctx context.Context, f func(r state.Reader, index uint64)) error {
+	return refusedRoad(d.Controller.Read(ctx, f))
+}
+
+// View implements [rpc.Node].
+func (d lockDoor) View(ctx context.Context) (*state.View, error) {
+	view, err := d.Controller.View(ctx)
+	return view, refusedRoad(err)
 }
 
 // Switch implements [rpc.Migration].

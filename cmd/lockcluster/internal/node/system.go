@@ -22,7 +22,7 @@ const leaderPause = 10 * time.Millisecond
 // system is what the gRPC door serves.
 func (r *runner) system(intents rpc.Intents) rpc.System {
 	return rpc.System{
-		NodeID: r.settings.NodeID, Node: r.road.controller, Cluster: membership{r.node, r.road.controller}, Backup: backup{r.node, r.road.controller}, Peer: r.node, Intents: intents,
+		NodeID: r.settings.NodeID, Node: lockDoor{r.road.controller}, Cluster: membership{r.node, r.road.controller}, Backup: backup{r.node, r.road.controller}, Peer: r.node, Intents: intents,
 		Caller: r.road.controller, Migration: roadDoor{r.road, r.node},
 		Checks: []rpc.Check{
 			{Name: "cluster", Run: func(context.Context) error { return r.node.Ready() }},
