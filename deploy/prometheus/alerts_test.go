@@ -75,7 +75,7 @@ func run(t *testing.T, args ...string) string {
 
 // V30: promtool accepts the alert rules, and their unit tests pass.
 func TestV30AlertRulesWithPromtool(t *testing.T) {
-	if out := run(t, "check", "rules", rulesFile); !strings.Contains(out, "SUCCESS: 5 rules found") {
+	if out := run(t, "check", "rules", rulesFile); !strings.Contains(out, "SUCCESS: 6 rules found") {
 		t.Errorf("check rules:\n%s", out)
 	}
 	if out := run(t, "test", "rules", testsFile); !strings.Contains(out, "SUCCESS") {

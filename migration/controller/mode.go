@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"encoding/hex"
-
 	"fmt"
 
 	"github.com/lockcluster/lockcluster"
@@ -47,6 +46,10 @@ func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcl
 				err = t.accept(ctx, &m, &req, ids, &res)
 			}
 			return res, err
+		}
+		if req.Authority != c.authority.String() {
+			return res, fmt.Errorf("%w: the %s system decides and its locks count; --authority is for a legacy system that is not attached yet "+
+				"or was replaced, \"lockcluster cluster switch\" changes who decides", ErrRefused, c.authority)
 		}
 	}
 	res.ActiveSystem, res.Percentage = c.next.Decides(c.next.Namespace).String(), c.next.Percentage
@@ -163,10 +166,6 @@ func (t *term) toSharedMode(c *change, req *lockcluster.ModeRequest) error {
 // has to say whose records count.
 func (t *term) attachFor(c *change, req *lockcluster.ModeRequest) error {
 	if c.before.Mode != lockcluster.ModeEnhanced {
-		if req.Authority != "" && req.Authority != c.authority.String() {
-			return fmt.Errorf("%w: the %s system decides and its locks count; --authority is for a legacy system that is not attached yet, "+
-				"\"lockcluster cluster switch\" changes who decides", ErrRefused, c.authority)
-		}
 		return nil
 	}
 	if req.Kind == "" {

@@ -51,5 +51,5 @@ func (l *legacyWatch) last(context.Context) error {
 	if p == nil || *p == nil {
 		return nil
 	}
-	return fmt.Errorf("the legacy system decides about locks and does not answer, so they wait: %w", *p)
+	return fmt.Errorf("the legacy system decides about locks and cannot be used, so they wait or fail: %w", *p)
 }

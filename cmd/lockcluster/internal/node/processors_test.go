@@ -81,7 +81,7 @@ func TestProcessorsFollowTheLoad(t *testing.T) {
 	testutil.WaitFor(t, 20*time.Second, func() bool { return runtime.GOMAXPROCS(0) == 1 })
 	var done atomic.Bool
 	go func() {
-		for !done.Load() { //nolint:revive // it is to keep a processor busy
+		for !done.Load() {
 		}
 	}()
 	testutil.WaitFor(t, 20*time.Second, func() bool { return runtime.GOMAXPROCS(0) == many })
