@@ -31,13 +31,25 @@ type load struct {
 	// average: more than a moment when there is a queue, and when other programs
 	// use the machine so much that the node does not get what it wants.
 	wait time.Duration
+	// heap is what is in use of it, in bytes.
+	heap uint64
 }
+
+// heapSmall is up to where a node may run on one processor. While a collection
+// is under way Go does not change their number, and of a large heap one takes
+// seconds.
+const heapSmall = 128 << 20
 
 // busy reports whether one processor is not enough, calm whether it is. More
 // processors make the same work cost more, so what is calm with all of them is
 // calm with one; between both the node stays as it is, and does not go to and fro.
-func (l load) busy() bool { return l.used >= 0.75 || l.wait >= 100*time.Microsecond }
-func (l load) calm() bool { return l.used < 0.6 && l.wait < 60*time.Microsecond }
+func (l load) busy() bool {
+	return l.used >= 0.75 || l.wait >= 100*time.Microsecond || l.heap > heapSmall
+}
+
+func (l load) calm() bool {
+	return l.used < 0.6 && l.wait < 60*time.Microsecond && l.heap <= heapSmall/2
+}
 
 // processorTuner decides between one processor and all.
 type processorTuner struct {
@@ -106,19 +118,20 @@ func followLoad(ctx context.Context) {
 type loadMeter struct {
 	at     time.Time
 	used   time.Duration
-	sample []metrics.Sample
-	waits  []uint64 // how many goroutines have waited how long
+	sample []metrics.Sample // waits, heap
+	waits  []uint64         // how many goroutines have waited how long
 }
 
 func newLoadMeter() *loadMeter {
-	m := &loadMeter{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}}}
+	m := &loadMeter{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}, {Name: "/gc/heap/live:bytes"}}}
 	m.read()
 	return m
 }
 
 func (m *loadMeter) read() load {
 	now, used := time.Now(), processorTime()
-	l := load{used: float64(used-m.used) / float64(max(now.Sub(m.at), 1)), wait: m.wait()}
+	metrics.Read(m.sample)
+	l := load{used: float64(used-m.used) / float64(max(now.Sub(m.at), 1)), wait: m.wait(), heap: m.sample[1].Value.Uint64()}
 	m.at, m.used = now, used
 	return l
 }
@@ -128,7 +141,6 @@ func (m *loadMeter) read() load {
 const waitsMin = 16
 
 func (m *loadMeter) wait() time.Duration {
-	metrics.Read(m.sample)
 	h := m.sample[0].Value.Float64Histogram()
 	if m.waits == nil {
 		m.waits = make([]uint64, len(h.Counts))

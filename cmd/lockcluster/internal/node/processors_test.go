@@ -37,6 +37,9 @@ func TestProcessorTuner(t *testing.T) {
 		{"idle", calmPeriods, load{}, false},
 		{"little is done, because the machine is not to be had", 1, load{used: 0.2, wait: time.Millisecond}, true},
 		{"idle again", calmPeriods, load{}, false},
+		{"many locks", 1, load{heap: heapSmall + 1}, true},
+		{"as many as before", 100, load{heap: heapSmall}, true},
+		{"few", calmPeriods, load{heap: heapSmall / 2}, false},
 		{"much more than one", 1, load{used: 7}, true},
 	}
 	for _, s := range steps {
