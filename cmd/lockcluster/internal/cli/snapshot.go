@@ -145,13 +145,14 @@ func (f *syncingFile) Write(b []byte) (int, error) {
 }
 
 // save writes the backup beside its place, verifies it and moves it there. It
-// leaves all cores but one to a node on the same machine: to verify a backup
-// takes all that it can get.
+// leaves all cores but one to a node on the same machine, and that one, too, when
+// the node wants it: to verify a backup takes all that it can get.
 func save(ctx context.Context, c *client, path string, force bool) (b backupView, err error) {
 	if _, err := os.Lstat(path); err == nil && !force {
 		return b, fmt.Errorf("%s is there already: give another name, or replace it with --force", path)
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	yield()
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".part-*") // mode 0600
 	if err != nil {

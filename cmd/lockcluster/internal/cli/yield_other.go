@@ -1,0 +1,6 @@
+//go:build !linux
+
+package cli
+
+// yield does nothing here.
+func yield() {}
