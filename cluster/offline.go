@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	walfs "github.com/hashicorp/raft-wal/fs"
 	"go.etcd.io/bbolt"
 
 	"github.com/lockcluster/lockcluster/fsm"
@@ -231,7 +232,7 @@ func (r *offlineReader) openLog() (log raft.LogStore, done func() error, err err
 	if err := os.CopyFS(filepath.Join(dir, walDir), os.DirFS(filepath.Join(r.raftPath, walDir))); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("copy it: %w", err), remove())
 	}
-	wal, err := openWAL(filepath.Join(dir, walDir), newRaftLogger(slog.New(slog.DiscardHandler)))
+	wal, err := openWAL(filepath.Join(dir, walDir), walfs.New(), newRaftLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
 	"go.etcd.io/bbolt"
 )
 
@@ -70,11 +72,14 @@ func openStores(dir string, c Config, settled bool) (s Stores, closers []io.Clos
 		if err := os.MkdirAll(walPath, 0o700); err != nil {
 			return fail("log store", err)
 		}
-		log, err := openWAL(walPath, logger)
+		files := newWALFiles(path)
+		closers = append(closers, files)
+		log, err := openWAL(walPath, files, logger)
 		if err != nil {
 			return fail("log store", err)
 		}
 		closers = append(closers, log)
+		files.prepare(walSegmentSize)
 		s.Log = log
 	}
 	snapshots, err := openFileSnapshots(path, c)
@@ -111,13 +116,14 @@ func checkSettled(path, logStore string) error {
 const walMetaFile = "wal-meta.db"
 
 // openWAL opens raft-wal, which panics on some kinds of damage.
-func openWAL(path string, logger hclog.Logger) (log *wal.WAL, err error) {
+func openWAL(path string, files types.VFS, logger hclog.Logger) (log *wal.WAL, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			log, err = nil, fmt.Errorf("the log's files are damaged: %v", r)
 		}
 	}()
-	return wal.Open(path, wal.WithLogger(logger))
+	return wal.Open(path, wal.WithLogger(logger), wal.WithSegmentSize(walSegmentSize),
+		wal.WithSegmentFiler(segment.NewFiler(path, files)))
 }
 
 // openBolt opens a raft-boltdb store. NoFreelistSync keeps commits cheap after
