@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/lockcluster/lockcluster"
 )
@@ -43,4 +45,30 @@ func TestDoubtsWhenItHasBegunAnew(t *testing.T) {
 	now.takeOverAgain()
 	s.Eventually("the leader has doubted twice", func() bool { return term.Load() == nil })
 	s.want("n3", acquire("acme/app", 7), lockcluster.StatusGranted)
+}
+
+// A switch that is asked of a leader which has not taken over yet waits a
+// moment for it, and is refused when that does not help.
+func TestSwitchWaitsForANewLeader(t *testing.T) {
+	s := newSite(t, nil)
+	s.inMode(lockcluster.ModeLegacy)
+	s.mustMode(lockcluster.ModeBlueGreen, nil)
+	_, c := s.leader()
+	term := c.currentTerm()
+	s.Eventually("the leader has taken over", term.ready.Load)
+	term.ready.Store(false)
+	asked := time.Now()
+	if _, err := s.switchTo(lockcluster.SystemEnhanced); !errors.Is(err, errNotUp) || !errors.Is(err, ErrRefused) {
+		t.Errorf("a leader that never takes over answered %v after %v, want %v", err, time.Since(asked), errNotUp)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.switchTo(lockcluster.SystemEnhanced)
+		done <- err
+	}()
+	time.Sleep(100 * time.Millisecond) // the switch is waiting, or it comes later: both must do
+	term.ready.Store(true)
+	if err := <-done; err != nil {
+		t.Errorf("the switch was not carried out when the leader had taken over: %v", err)
+	}
 }

@@ -98,8 +98,23 @@ func (t *term) control(ctx context.Context, in controlRequest) (out controlReply
 	return out, fmt.Errorf("%w: an empty control request", lockcluster.ErrInvalid)
 }
 
-// switchTo is the cutover.
+// errNotUp says that a leader has not taken over yet what it is to switch.
+var errNotUp = errors.New("this leader has not brought both systems up yet; try again in a moment")
+
+// switchTo is the cutover. A leader that was elected a moment ago may take one
+// to be up.
 func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (lockcluster.SwitchResult, error) {
+	moment, cancel := context.WithTimeout(ctx, legacyTimeout)
+	defer cancel()
+	for {
+		res, err := t.switchOnce(ctx, req)
+		if !errors.Is(err, errNotUp) || t.ctx.Err() != nil || !t.c.sleep(moment, 20*time.Millisecond) {
+			return res, err
+		}
+	}
+}
+
+func (t *term) switchOnce(ctx context.Context, req lockcluster.SwitchRequest) (lockcluster.SwitchResult, error) {
 	m := t.c.Migration()
 	to, err := lockcluster.ParseSystem(req.To)
 	if err != nil {
@@ -178,7 +193,7 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 	}
 	checks = append(checks, "the legacy system answers")
 	if !t.ready.Load() && !t.followed(short, m) {
-		return false, checks, fmt.Errorf("%w: this leader has not brought both systems up yet; try again in a moment", ErrRefused)
+		return false, checks, fmt.Errorf("%w: %w", ErrRefused, errNotUp)
 	}
 	if to != lockcluster.SystemEnhanced {
 		return false, checks, nil // the way back is never barred
