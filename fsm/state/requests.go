@@ -115,7 +115,7 @@ func (a *Applier) remember(key string, digest uint64, res *lockcluster.Result) {
 	a.books.NextOrder++
 	rec, err := encodeAnswer(a.books.NextOrder, a.books.ClockUnixMs, res, digest)
 	if err == nil && len(rec) > answerSizeMax {
-		slim := withoutValues(*res)
+		slim := WithoutValues(*res)
 		rec, err = encodeAnswer(a.books.NextOrder, a.books.ClockUnixMs, &slim, digest)
 	}
 	if err != nil {

@@ -36,6 +36,9 @@ func (t *term) decideGradual(m *lockcluster.Migration, id lockcluster.RequestID,
 		return res, err
 	}
 	if err := t.settleKeys(m, req); err != nil {
+		if errors.Is(err, errMoved) { // a switch that waits for this request has closed the gate
+			err = errors.Join(errNotReady, err)
+		}
 		return lockcluster.Result{}, err
 	}
 	routed.Token = t.lastToken()
@@ -117,17 +120,21 @@ func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, 
 		}
 		if now := t.c.Migration(); errors.Is(err, errMoved) && now.Epoch > m.Epoch {
 			if now.GradualEpoch != m.GradualEpoch {
-				return errNotReady // a backup was restored: both systems are compared anew
+				return errNotCopied // a backup was restored: both systems are compared anew
 			}
 			m = &now // a switch that waits for this request has closed the gate
 			continue
 		}
 		t.warn("a decision of the legacy system could not be copied yet", err)
 		if !t.c.sleep(t.ctx, dutyPause) {
-			return errNotReady
+			return errNotCopied
 		}
 	}
 }
+
+// errNotCopied ends a request that the legacy system has decided: unlike with
+// errNotReady another try is not the first.
+var errNotCopied = fmt.Errorf("%w: the leader has changed before the decision was copied", lockcluster.ErrOutcomeUnknown)
 
 // copyHomed brings the legacy system's copies of enhanced records up, one
 // stripe after the other.
