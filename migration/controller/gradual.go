@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
@@ -79,15 +80,38 @@ func (t *term) releaseByPull(m *lockcluster.Migration, id lockcluster.RequestID,
 // it decides about them: a copy that the enhanced system has given up may still
 // lie there.
 func (t *term) settleKeys(m *lockcluster.Migration, req lockcluster.Request) error {
-	list, whole := targets(req)
+	refs, whole := readBy(req)
 	if whole {
 		return t.alignGradual(t.ctx, m)
 	}
-	refs := make([]lockcluster.RecordRef, 0, len(list))
-	for _, one := range list {
-		refs = append(refs, one.ref)
-	}
 	return t.copyHomedLocked(t.ctx, m, refs)
+}
+
+// readBy lists the records by which req is decided; whole means that it may be
+// any. A script of an Atlantis names all that it has read: for it, too, comparing
+// the systems as a whole would hold up everybody.
+func readBy(req lockcluster.Request) (refs []lockcluster.RecordRef, whole bool) {
+	list, whole := targets(req)
+	seen := make(map[lockcluster.RecordRef]bool, len(list))
+	add := func(ref lockcluster.RecordRef) {
+		if !seen[ref] {
+			seen[ref] = true
+			refs = append(refs, ref)
+		}
+	}
+	for _, one := range list {
+		add(one.ref)
+	}
+	if txn, ok := req.(lockcluster.Txn); ok {
+		for _, c := range txn.Conditions {
+			add(lockcluster.RecordRef{Namespace: txn.Namespace, Space: c.Space, Key: c.Key})
+		}
+		whole = len(txn.Ranges) > 0 || slices.ContainsFunc(txn.Requests, func(inner lockcluster.Request) bool {
+			_, is := inner.(lockcluster.ReleaseByPull)
+			return is
+		})
+	}
+	return refs, whole
 }
 
 // copyBack tells the enhanced system what the legacy system has decided,
