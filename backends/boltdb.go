@@ -281,11 +281,9 @@ func (s *boltStore) inPlace() error {
 	return nil
 }
 
-func (s *boltStore) check(context.Context) error {
-	if err := s.inPlace(); err != nil {
-		return unavailable(err)
-	}
-	return nil
+func (s *boltStore) check(ctx context.Context) (string, error) {
+	id, err := s.identity(ctx)
+	return oneID(id.IDs), err
 }
 
 func (s *boltStore) close() error {

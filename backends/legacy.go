@@ -156,14 +156,11 @@ func (b *legacy) Check(ctx context.Context) error {
 	if err := b.usable(); err != nil {
 		return err
 	}
-	if err := b.store.check(ctx); err != nil || StoreOf(ctx) == "" {
-		return err
-	}
-	id, err := b.store.identity(ctx)
+	id, err := b.store.check(ctx)
 	if err != nil {
 		return err
 	}
-	return Claim{ID: StoreOf(ctx)}.Refuses(oneID(id.IDs))
+	return Claim{ID: StoreOf(ctx)}.Refuses(id)
 }
 
 // usable returns why the backend is not, nil if it is.

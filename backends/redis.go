@@ -35,6 +35,9 @@ type redisStore struct {
 	// handles says as whom this store commits; by slot, one entry if it is no
 	// cluster.
 	handles map[uint16]handle
+	// had is in which slots of a cluster there were records, by the last look at
+	// all and the commits since.
+	had map[uint16]bool
 }
 
 // handle is this store as a writer to one slot.
@@ -65,7 +68,7 @@ func openRedis(ctx context.Context, o Options) (Backend, error) {
 	if ns == "" {
 		ns = lockcluster.NamespaceOfDatabase(address.database)
 	}
-	s := &redisStore{client: address.client(o), cluster: address.cluster, timeout: o.Timeout, handles: map[uint16]handle{}}
+	s := &redisStore{client: address.client(o), cluster: address.cluster, timeout: o.Timeout, handles: map[uint16]handle{}, had: map[uint16]bool{}}
 	b := newLegacy(kindRedis, ns, s, o.Timeout)
 	b.shared = true
 	b.img.usable = func(p place) bool {
@@ -229,6 +232,7 @@ func (s *redisStore) commit(ctx context.Context, f Fence, id string, tokens lock
 	for try := 1; ; try++ {
 		h := s.handles[slot]
 		h.seq++
+		s.had[slot] = true
 		err := s.send(ctx, f, id, tokens, slot, h, changes)
 		if err == nil {
 			h.last = commitID{h.id, h.seq}
@@ -342,13 +346,16 @@ func (s *redisStore) settle(ctx context.Context, f Fence, storeID string, slot u
 	return false, unknown(fmt.Errorf("the answer to a commit was lost, and what became of it cannot be asked: %s", err))
 }
 
-func (s *redisStore) check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+func (s *redisStore) check(ctx context.Context) (id string, err error) {
+	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if err := s.eachMaster(ctx, checkNode); err != nil {
-		return unavailable(err)
+	if err := s.eachMaster(limited, checkNode); err != nil {
+		return "", unavailable(err)
 	}
-	return nil
+	if StoreOf(ctx) == "" {
+		return "", nil // nobody asks which one it is
+	}
+	return s.glance(ctx, nil)
 }
 
 // eachMaster calls f for every node that has keys, perhaps side by side.

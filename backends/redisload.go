@@ -39,14 +39,36 @@ func (s *redisStore) load(ctx context.Context) (content, error) {
 	if c.foreign, err = s.foreign(ctx, c.entries); err != nil {
 		return content{}, unavailable(err)
 	}
-	if s.cluster { // what is not there any more has named no slot
-		id, err := s.identity(ctx)
-		if err != nil {
+	if s.cluster {
+		if err := s.missed(ctx, &c); err != nil {
 			return content{}, err
 		}
-		c.id = oneID(id.IDs)
 	}
 	return c, nil
+}
+
+// missed looks at the slots of what is not there any more, which has named none.
+func (s *redisStore) missed(ctx context.Context, c *content) error {
+	there, gone := map[uint16]bool{}, maps.Clone(s.had)
+	for p, e := range c.entries {
+		if e.value != nil {
+			there[s.slot(p)] = true
+		}
+	}
+	for slot := range there {
+		delete(gone, slot) // its marks were read with its records
+	}
+	id, err := s.glance(ctx, gone)
+	switch {
+	case err != nil:
+		return err
+	case c.id != id:
+		c.id = fmt.Sprintf("%q", []string{c.id, id})
+		maps.Copy(s.had, there)
+	default:
+		s.had = there
+	}
+	return nil
 }
 
 // scan returns every key once.

@@ -1,10 +1,12 @@
 package backends
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -34,15 +36,24 @@ func (m mark) read() (id string, f Fence, t lockcluster.Token, err error) {
 
 // identity reads the marks of all slots.
 func (s *redisStore) identity(ctx context.Context) (Identity, error) {
+	all := make([]uint16, s.slots())
+	for i := range all {
+		all[i] = uint16(i) //nolint:gosec // below 16384
+	}
+	return s.marks(ctx, all)
+}
+
+// marks reads the marks of slots.
+func (s *redisStore) marks(ctx context.Context, slots []uint16) (Identity, error) {
 	ids := map[string]bool{}
 	var id Identity
 	const chunk = 2048
-	for first := 0; first < s.slots(); first += chunk {
+	for some := range slices.Chunk(slots, chunk) {
 		step, cancel := context.WithTimeout(ctx, s.timeout)
 		var marks []mark
 		_, err := s.client.Pipelined(step, func(p redis.Pipeliner) error {
-			for slot := first; slot < min(first+chunk, s.slots()); slot++ {
-				marks = append(marks, s.askMark(step, p, uint16(slot))) //nolint:gosec // below 16384
+			for _, slot := range some {
+				marks = append(marks, s.askMark(step, p, slot))
 			}
 			return nil
 		})
@@ -62,4 +73,40 @@ func (s *redisStore) identity(ctx context.Context) (Identity, error) {
 	}
 	id.IDs = slices.Sorted(maps.Keys(ids))
 	return id, nil
+}
+
+// glance returns the id that the store has by the marks of one slot of each
+// master, and of those in more. A master is emptied or replaced as a whole, and to
+// read the marks of all slots takes a tenth of a second.
+func (s *redisStore) glance(ctx context.Context, more map[uint16]bool) (string, error) {
+	if !s.cluster {
+		id, err := s.identity(ctx)
+		return oneID(id.IDs), err
+	}
+	step, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	ranges, err := s.client.ClusterSlots(step).Result()
+	if err != nil {
+		return "", unavailable(fmt.Errorf("ask the legacy redis for its slots: %w", err))
+	}
+	slots := maps.Clone(more)
+	if slots == nil {
+		slots = map[uint16]bool{}
+	}
+	masters, served := map[string]bool{}, 0
+	for _, r := range ranges {
+		if len(r.Nodes) == 0 || r.Start < 0 || r.End >= redisSlots || r.Start > r.End {
+			continue
+		}
+		served += r.End - r.Start + 1
+		if master := cmp.Or(r.Nodes[0].ID, r.Nodes[0].Addr); !masters[master] {
+			masters[master] = true
+			slots[uint16(r.Start+rand.IntN(r.End-r.Start+1))] = true //nolint:gosec // below 16384; which one does not matter
+		}
+	}
+	if served < redisSlots {
+		return "", unavailable(fmt.Errorf("the legacy redis serves %d of its %d slots", served, redisSlots))
+	}
+	id, err := s.marks(ctx, slices.Sorted(maps.Keys(slots)))
+	return oneID(id.IDs), err
 }

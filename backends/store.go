@@ -63,7 +63,8 @@ type store interface {
 	// raise refuses all lower fences from now on, and gives the store its id.
 	raise(ctx context.Context, f Fence, c Claim) error
 	identity(ctx context.Context) (Identity, error)
-	check(ctx context.Context) error
+	// check returns why the store cannot be used, or the id that it seems to have.
+	check(ctx context.Context) (id string, err error)
 	close() error
 }
 

@@ -31,8 +31,9 @@ const (
 	// frameTarget is the size at which a frame of records is closed.
 	frameTarget = 256 << 10
 	// frameSizeMax is the largest frame a reader accepts: one record of the
-	// largest value and key, with room.
-	frameSizeMax = 32 << 20
+	// largest value and key, with room for the answers about many records that
+	// earlier versions remembered with all their values.
+	frameSizeMax = 256 << 20
 )
 
 // ErrCorruptSnapshot marks a snapshot that cannot be trusted. Nothing was changed.

@@ -121,7 +121,7 @@ func (a *Applier) shadow(r lockcluster.Shadow) lockcluster.Result {
 	}
 	res := lockcluster.Result{Status: lockcluster.StatusApplied}
 	for _, req := range r.Requests {
-		one := breakAnswer(req, withoutValues(a.ordinary(req)))
+		one := breakAnswer(req, WithoutValues(a.ordinary(req)))
 		one.Index = a.env.Index
 		res.Results = append(res.Results, one)
 	}

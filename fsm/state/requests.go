@@ -106,9 +106,18 @@ func (a *Applier) client(id string) (*statepb.ClientRecord, bool) {
 	return rec, ok
 }
 
+// answerSizeMax bounds a remembered answer: an answer about many records with
+// large values is remembered without these, because it is one record of a
+// snapshot. One value of the largest size is always kept.
+const answerSizeMax = 2 * lockcluster.ValueSizeMax
+
 func (a *Applier) remember(key string, digest uint64, res *lockcluster.Result) {
 	a.books.NextOrder++
 	rec, err := encodeAnswer(a.books.NextOrder, a.books.ClockUnixMs, res, digest)
+	if err == nil && len(rec) > answerSizeMax {
+		slim := WithoutValues(*res)
+		rec, err = encodeAnswer(a.books.NextOrder, a.books.ClockUnixMs, &slim, digest)
+	}
 	if err != nil {
 		panic(fmt.Sprintf("encode answer: %v", err))
 	}

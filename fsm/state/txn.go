@@ -93,7 +93,7 @@ func (a *Applier) importRecords(r lockcluster.Import) lockcluster.Result {
 	res := lockcluster.Result{Status: lockcluster.StatusApplied}
 	add := func(one lockcluster.Result) {
 		one.Index = a.env.Index
-		res.Results = append(res.Results, withoutValues(one))
+		res.Results = append(res.Results, WithoutValues(one))
 	}
 	for _, l := range r.Locks {
 		l.Key.Namespace = r.Namespace
@@ -118,9 +118,9 @@ func (a *Applier) importRecords(r lockcluster.Import) lockcluster.Result {
 	return res
 }
 
-// withoutValues drops the stored bytes from an answer at any depth: an import
+// WithoutValues drops the stored bytes from an answer at any depth: an import
 // would otherwise be remembered with all it brought.
-func withoutValues(res lockcluster.Result) lockcluster.Result {
+func WithoutValues(res lockcluster.Result) lockcluster.Result {
 	if res.Lock != nil {
 		lock := *res.Lock
 		lock.Value = nil
@@ -142,7 +142,7 @@ func withoutValues(res lockcluster.Result) lockcluster.Result {
 	}
 	res.Results = slices.Clone(res.Results)
 	for i := range res.Results {
-		res.Results[i] = withoutValues(res.Results[i])
+		res.Results[i] = WithoutValues(res.Results[i])
 	}
 	return res
 }

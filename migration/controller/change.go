@@ -71,10 +71,10 @@ func (t *term) run(ctx context.Context, c *change) error {
 	defer t.openGate(c)
 	t.toEnhanced.drop()
 	if err := t.alignAfter(ctx, c); err != nil {
-		t.spawn(t.realignAfter)
+		t.spawn(func() { t.realignAfter(0) })
 		return nil // the change has happened; deciding waits until the systems are aligned
 	}
-	t.ready.Store(true)
+	t.decideAgain(0)
 	step("open")
 	return nil
 }
@@ -309,7 +309,7 @@ func (t *term) reopenLater() {
 			break
 		}
 	}
-	t.realignAfter()
+	t.realignAfter(0)
 }
 
 func (t *term) openGate(c *change) {

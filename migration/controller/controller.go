@@ -277,9 +277,9 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 				if !again {
 					return answer, err
 				}
-				p, id = pinned{}, lockcluster.RequestID{}
+				p, id = pinned{released: answer.Locks}, lockcluster.RequestID{}
 				continue
-			case err != nil && !retryable(err):
+			case err != nil && (!retryable(err) || errors.Is(err, errOnce)):
 				if c.failed(m, req, start, err); errors.Is(why, lockcluster.ErrOutcomeUnknown) {
 					err = why // an earlier try may have been carried out
 				}
@@ -306,6 +306,10 @@ func (c *Controller) route(ctx context.Context, id lockcluster.RequestID, req lo
 	}
 }
 
+// errOnce is what is told of a transaction that is too large to be tried again
+// safely.
+var errOnce = fmt.Errorf("%w: the transaction has too many requests to tell whether it was done", lockcluster.ErrOutcomeUnknown)
+
 // tryPinned pins req if need be, and asks once. What is pinned goes without the
 // client's id: under that is what it was pinned to.
 func (c *Controller) tryPinned(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request, p *pinned) (res lockcluster.Result, err error) {
@@ -315,12 +319,17 @@ func (c *Controller) tryPinned(ctx context.Context, m *lockcluster.Migration, id
 			return answer, err
 		}
 		now.tries += p.tries
+		now.released = p.released
 		*p = now
 	}
 	if p.by {
 		id = lockcluster.RequestID{}
 	}
-	if res, err = c.try(ctx, m, id, p.req); err != nil || res.Status != lockcluster.StatusNotActive {
+	if p.once && p.tries > 0 {
+		return res, errOnce
+	}
+	res, err = c.try(ctx, m, id, p.req)
+	if err == nil && res.Status != lockcluster.StatusNotActive || err != nil && !errors.Is(err, errNotReady) {
 		p.tries++
 	}
 	return res, err

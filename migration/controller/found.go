@@ -145,13 +145,14 @@ func (t *term) attach(ctx context.Context, a *attachRequest) error {
 		t.c.log.Info("the legacy system was attached", "kind", a.Kind, "host", a.Host, "namespace", a.Namespace, "epoch", m.Epoch)
 		t.ready.Store(false)
 		if err := t.markFounded(ctx); err != nil {
+			t.takeOverAgain()
 			return err
 		}
 		if err := t.alignAttached(ctx, &m); err != nil {
 			t.warnOnce("this node cannot decide yet", err)
-			t.spawn(t.realignAfter)
+			t.spawn(func() { t.realignAfter(0) })
 		} else {
-			t.ready.Store(true)
+			t.decideAgain(0)
 		}
 	}
 	return t.configure(ctx, a)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
@@ -36,6 +37,9 @@ func (t *term) decideGradual(m *lockcluster.Migration, id lockcluster.RequestID,
 		return res, err
 	}
 	if err := t.settleKeys(m, req); err != nil {
+		if errors.Is(err, errMoved) { // a switch that waits for this request has closed the gate
+			err = errors.Join(errNotReady, err)
+		}
 		return lockcluster.Result{}, err
 	}
 	routed.Token = t.lastToken()
@@ -76,15 +80,38 @@ func (t *term) releaseByPull(m *lockcluster.Migration, id lockcluster.RequestID,
 // it decides about them: a copy that the enhanced system has given up may still
 // lie there.
 func (t *term) settleKeys(m *lockcluster.Migration, req lockcluster.Request) error {
-	list, whole := targets(req)
+	refs, whole := readBy(req)
 	if whole {
 		return t.alignGradual(t.ctx, m)
 	}
-	refs := make([]lockcluster.RecordRef, 0, len(list))
-	for _, one := range list {
-		refs = append(refs, one.ref)
-	}
 	return t.copyHomedLocked(t.ctx, m, refs)
+}
+
+// readBy lists the records by which req is decided; whole means that it may be
+// any. A script of an Atlantis names all that it has read: for it, too, comparing
+// the systems as a whole would hold up everybody.
+func readBy(req lockcluster.Request) (refs []lockcluster.RecordRef, whole bool) {
+	list, whole := targets(req)
+	seen := make(map[lockcluster.RecordRef]bool, len(list))
+	add := func(ref lockcluster.RecordRef) {
+		if !seen[ref] {
+			seen[ref] = true
+			refs = append(refs, ref)
+		}
+	}
+	for _, one := range list {
+		add(one.ref)
+	}
+	if txn, ok := req.(lockcluster.Txn); ok {
+		for _, c := range txn.Conditions {
+			add(lockcluster.RecordRef{Namespace: txn.Namespace, Space: c.Space, Key: c.Key})
+		}
+		whole = len(txn.Ranges) > 0 || slices.ContainsFunc(txn.Requests, func(inner lockcluster.Request) bool {
+			_, is := inner.(lockcluster.ReleaseByPull)
+			return is
+		})
+	}
+	return refs, whole
 }
 
 // copyBack tells the enhanced system what the legacy system has decided,
@@ -117,17 +144,21 @@ func (t *term) copyBack(m *lockcluster.Migration, refs []lockcluster.RecordRef, 
 		}
 		if now := t.c.Migration(); errors.Is(err, errMoved) && now.Epoch > m.Epoch {
 			if now.GradualEpoch != m.GradualEpoch {
-				return errNotReady // a backup was restored: both systems are compared anew
+				return errNotCopied // a backup was restored: both systems are compared anew
 			}
 			m = &now // a switch that waits for this request has closed the gate
 			continue
 		}
 		t.warn("a decision of the legacy system could not be copied yet", err)
 		if !t.c.sleep(t.ctx, dutyPause) {
-			return errNotReady
+			return errNotCopied
 		}
 	}
 }
+
+// errNotCopied ends a request that the legacy system has decided: unlike with
+// errNotReady another try is not the first.
+var errNotCopied = fmt.Errorf("%w: the leader has changed before the decision was copied", lockcluster.ErrOutcomeUnknown)
 
 // copyHomed brings the legacy system's copies of enhanced records up, one
 // stripe after the other.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ type site struct {
 	do      func(node string, req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error)
 	call    func(from, to, method string, next func() ([]byte, error)) ([]byte, error)
 	store   func(req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error)
+	views   atomic.Int64 // how often the whole store was read
 }
 
 // newSite starts a site in mode legacy. change, by node, may be nil.
@@ -152,6 +154,11 @@ func (b siteStore) Do(ctx context.Context, f backends.Fence, now time.Time, req 
 		return next()
 	}
 	return hook(req, next)
+}
+
+func (b siteStore) View(ctx context.Context) (*state.View, error) {
+	b.s.views.Add(1)
+	return b.Backend.View(ctx)
 }
 
 // Unreadable implements [backends.Inspector].

@@ -2,11 +2,13 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/backends"
+	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
 // A transaction of mode gradual that ends a pull request frees its locks in
@@ -99,4 +101,36 @@ func TestLateGrantMeetsNoOther(t *testing.T) {
 	}
 	s.want("n1", theirs, lockcluster.StatusGranted)
 	s.want("n2", mine, lockcluster.StatusHeld)
+}
+
+// A transaction of the legacy system is decided by records of both, as they are;
+// but the systems are not compared as a whole for it.
+func TestTransactionIsDecidedByWhatItNames(t *testing.T) {
+	s := newSite(t, nil)
+	s.inMode(lockcluster.ModeLegacy)
+	s.lead("n1")
+	s.gradually(100)
+	s.want("n1", document("enhanced", "1"), lockcluster.StatusStored)
+	s.gradually(0)
+	before := s.views.Load()
+	for i := range 20 {
+		s.want("n1", document("enhanced", fmt.Sprint(i)), lockcluster.StatusStored)
+		var revision uint64
+		if err := s.ctl("n1").Read(t.Context(), func(r state.Reader, _ uint64) {
+			revision = state.Revision(r, ns, lockcluster.SpaceDocument, "enhanced")
+		}); err != nil {
+			t.Fatal(err)
+		}
+		txn := lockcluster.Txn{Namespace: ns, Requests: []lockcluster.Request{document(fmt.Sprintf("legacy%d", i), "1")}}
+		for _, c := range []struct {
+			revision uint64
+			want     lockcluster.Status
+		}{{revision - 1, lockcluster.StatusConflict}, {revision, lockcluster.StatusApplied}} {
+			txn.Conditions = []lockcluster.Condition{{Space: lockcluster.SpaceDocument, Key: "enhanced", Revision: c.revision}}
+			s.want("n1", txn, c.want)
+		}
+	}
+	if n := s.views.Load() - before; n > 2 {
+		t.Errorf("the store was read as a whole %d times", n)
+	}
 }

@@ -25,6 +25,9 @@ type pinned struct {
 	found lockcluster.Result // what the client's request was about
 	by    bool               // it was pinned here
 	tries int                // that may have decided it, those of earlier calls included
+	once  bool               // a second try could not tell whether the first one has done it
+
+	released []lockcluster.Lock // by earlier rounds of the only call, see answer
 }
 
 // nobody is a token that no lock has, and never a revision that no record has.
@@ -64,20 +67,50 @@ func (c *Controller) pin(ctx context.Context, m *lockcluster.Migration, id lockc
 	if id.IsZero() {
 		return pinTo(req, found), answer, nil
 	}
-	found.Text = rand.Text()
 	digest, err := command.DigestOf(req)
 	if err != nil {
 		return p, answer, err
 	}
-	res, err := c.node.Do(ctx, id, lockcluster.Pin{Namespace: namespaceOf(req), Digest: digest, Found: found})
-	if err != nil || res.Status != lockcluster.StatusPinned {
+	pin := lockcluster.Pin{Namespace: namespaceOf(req), Digest: digest, Found: found}
+	if valuesSize(&found) > pinValuesMax {
+		pin.Found = state.WithoutValues(found)
+	}
+	pin.Found.Text = rand.Text()
+	res, err := c.node.Do(ctx, id, pin)
+	switch {
+	case err != nil || res.Status != lockcluster.StatusPinned:
 		return p, res, err
+	case res.Text == pin.Found.Text:
+		return pinTo(req, found), answer, nil
 	}
-	p = pinTo(req, res)
-	if res.Text != found.Text { // by an earlier call, which may have been decided
-		p.tries++
-	}
+	p = pinTo(req, res) // by an earlier call, which may have been decided
+	p.tries++
 	return p, answer, nil
+}
+
+// pinValuesMax is how much of stored values goes into a pin. What is pinned is
+// known by its tokens and revisions; the values are only for the answer to a
+// repetition, and those of a whole pull request may be more than a log entry holds.
+const pinValuesMax = 256 << 10
+
+// valuesSize returns how many bytes of stored values there are in what was found.
+func valuesSize(found *lockcluster.Result) (size int) {
+	if found.Lock != nil {
+		size += len(found.Lock.Value)
+	}
+	if found.CommandLock != nil {
+		size += len(found.CommandLock.Value)
+	}
+	if found.Document != nil {
+		size += len(found.Document.Value)
+	}
+	for i := range found.Locks {
+		size += len(found.Locks[i].Value)
+	}
+	for i := range found.Results {
+		size += valuesSize(&found.Results[i])
+	}
+	return size
 }
 
 // remembered returns the answer that the enhanced system has given to a request
@@ -98,7 +131,7 @@ func (c *Controller) remembered(id lockcluster.RequestID, req lockcluster.Reques
 func lookFor(r state.Reader, req lockcluster.Request) (found lockcluster.Result) {
 	switch q := req.(type) {
 	case lockcluster.Release:
-		found.Lock = state.FindLock(r, q.Namespace, q.Text)
+		found.Lock = state.GetLock(r, q.Namespace, q.Text) // as the rules find it
 	case lockcluster.UnlockCommand:
 		found.CommandLock = state.GetCommandLock(r, q.Namespace, q.Name)
 	case lockcluster.PutDocument:
@@ -158,6 +191,9 @@ func pinTo(req lockcluster.Request, found lockcluster.Result) pinned {
 		p.req = r
 	case lockcluster.Txn:
 		p.req = pinTxn(r, found)
+		if state.Validate(p.req) != nil { // too many conditions: those of the client are all there is room for
+			p.req, p.once = r, true
+		}
 	default:
 		p.req = req
 	}
@@ -178,21 +214,35 @@ func newestOf(locks []lockcluster.Lock) lockcluster.Token {
 // pinTxn adds conditions on what its requests are about.
 func pinTxn(r lockcluster.Txn, found lockcluster.Result) lockcluster.Txn {
 	r.Conditions, r.Requests = slices.Clone(r.Conditions), slices.Clone(r.Requests)
+	type name struct {
+		space lockcluster.Space
+		key   string
+	}
+	named := make(map[name]bool, len(r.Conditions))
+	for _, c := range r.Conditions {
+		named[name{c.Space, c.Key}] = true
+	}
+	add := func(space lockcluster.Space, key string, revision uint64) {
+		if !named[name{space, key}] {
+			named[name{space, key}] = true
+			r.Conditions = append(r.Conditions, lockcluster.Condition{Space: space, Key: key, Revision: revision})
+		}
+	}
 	for i, inner := range r.Requests {
 		if i >= len(found.Results) || !mustPin(inner) {
 			continue
 		}
 		if by, ok := inner.(lockcluster.ReleaseByPull); ok {
-			by.Upto = newestOf(found.Results[i].Locks)
+			locks := found.Results[i].Locks
+			by.Upto = newestOf(locks)
 			r.Requests[i] = by
+			for j := range locks {
+				add(lockcluster.SpaceLock, locks[j].Key.Text(), locks[j].Revision)
+			}
 			continue
 		}
 		one, _ := targets(inner)
-		c := lockcluster.Condition{Space: one[0].ref.Space, Key: one[0].ref.Key}
-		if !slices.ContainsFunc(r.Conditions, func(d lockcluster.Condition) bool { return d.Space == c.Space && d.Key == c.Key }) {
-			c.Revision = revisionOf(&found.Results[i])
-			r.Conditions = append(r.Conditions, c)
-		}
+		add(one[0].ref.Space, one[0].ref.Key, revisionOf(&found.Results[i]))
 	}
 	return r
 }
@@ -226,13 +276,15 @@ func (p *pinned) answer(req lockcluster.Request, res lockcluster.Result) (answer
 		answer, again = p.stored(r, res, first)
 		return answer, again, nil
 	case lockcluster.ReleaseByPull:
-		if !first && res.Status == lockcluster.StatusReleased {
-			for i := range p.found.Locks {
-				if !slices.ContainsFunc(res.Locks, func(l lockcluster.Lock) bool { return l.Token == p.found.Locks[i].Token }) {
-					res.Locks = append(res.Locks, p.found.Locks[i])
-				}
-			}
+		if res.Status != lockcluster.StatusReleased {
+			break
 		}
+		left := p.left(&res)
+		res.Locks = slices.Concat(p.released, res.Locks)
+		if first && len(left) > 0 {
+			return res, true, nil
+		}
+		res.Locks = append(res.Locks, left...)
 	case lockcluster.Txn:
 		switch {
 		case res.Status != lockcluster.StatusConflict || len(res.Results) > 0:
@@ -244,6 +296,23 @@ func (p *pinned) answer(req lockcluster.Request, res lockcluster.Result) (answer
 		}
 	}
 	return res, false, nil
+}
+
+// left returns the locks that were found and not released by res. Somebody else
+// has released them, perhaps an earlier try; or they have other tokens by now:
+// those of a lock that a stock Atlantis has stored are each node's own until the
+// leader writes them down.
+func (p *pinned) left(res *lockcluster.Result) (left []lockcluster.Lock) {
+	gone := make(map[string]bool, len(res.Locks))
+	for i := range res.Locks {
+		gone[res.Locks[i].Key.Text()] = true
+	}
+	for i := range p.found.Locks {
+		if !gone[p.found.Locks[i].Key.Text()] {
+			left = append(left, p.found.Locks[i])
+		}
+	}
+	return left
 }
 
 // removed is the answer to a request that removes one record.
