@@ -14,7 +14,7 @@ type Note struct {
 var uncertainTexts = map[compat.Uncertain]string{
 	compat.UncertainWorkspace: "written by Atlantis v0.1: the workspace was read from Env; Atlantis itself shows and frees this lock " +
 		"under an empty workspace, so free it with lockcluster locks release",
-	compat.UncertainHost:   "written before Atlantis v0.3.10: it names no VCS host; a pull request of this number on any host counts as its owner",
+	compat.UncertainHost:   "it names no VCS host: written before Atlantis v0.3.10, or taken by \"lockcluster locks acquire\" without --host; a pull request of this number on any host counts as its owner",
 	compat.UncertainRepo:   "its pull request names another repository than its project; the project's counts, as in Atlantis",
 	compat.UncertainTime:   "it has no readable time; the time of the import stands in",
 	compat.UncertainUser:   "it has no readable user name",

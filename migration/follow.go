@@ -86,7 +86,8 @@ type FollowStats struct {
 	Added     int     `json:"added"`
 	Changed   int     `json:"changed"`
 	Removed   int     `json:"removed"`
-	Records   int     `json:"records"` // in the source now
+	Records   int     `json:"records"`  // in the source now
+	LeftOut   int     `json:"left_out"` // of the source now, that cannot be imported
 	LagP50    float64 `json:"lag_p50_ms"`
 	LagP99    float64 `json:"lag_p99_ms"`
 	LagMax    float64 `json:"lag_max_ms"`
@@ -270,7 +271,7 @@ func (f *Follower) round(ctx context.Context, before *Plan) (*Plan, string, erro
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stats.Readings++
-	f.stats.Records = len(plan.Records)
+	f.stats.Records, f.stats.LeftOut = len(plan.Records), plan.leftOut()
 	if isNew {
 		f.stats.Applied++
 		f.stats.Added += len(diff.Added)

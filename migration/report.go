@@ -91,8 +91,22 @@ func orEmpty[T any](s []T) []T {
 // Complete reports whether every record was imported or was there before. When
 // not, a person has to look at the quarantine and the conflicts: exit code 3.
 func (r *Report) Complete() bool {
-	open := slices.ContainsFunc(r.Conflicts, func(c Conflict) bool { return c.Kept == "" })
-	return len(r.Quarantined) == 0 && !open
+	return len(r.Quarantined) == 0 && !slices.ContainsFunc(r.Conflicts, open)
+}
+
+// open reports whether nobody has decided who of a conflict has the lock.
+func open(c Conflict) bool { return c.Kept == "" }
+
+// leftOut counts the locks, pull statuses and command locks that a plan leaves
+// out because a person has to look.
+func (p *Plan) leftOut() int {
+	n := len(p.Quarantined)
+	for _, c := range p.Conflicts {
+		if open(c) {
+			n++
+		}
+	}
+	return n
 }
 
 // take notes that the cluster has a record, new or from before.

@@ -128,6 +128,26 @@ func TestDevNodeDiesAndRestart(t *testing.T) {
 	allReachable(t, d)
 }
 
+// A node that was removed is none of the cluster's any more: those that are left
+// go on, and dev does not call them too few.
+func TestDevNodeIsRemoved(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "--base-port", freeBasePort(t, 2), "--nodes", "2")
+	left := "n1"
+	if d.Leader == left {
+		left = "n2"
+	}
+	d.do(t, "cluster", "remove", left).want(t, 0, "removed "+left)
+	testutil.WaitFor(t, startTimeout, func() error {
+		want := "1 of 1 nodes go on; node " + left + ": it was removed from the cluster and is not started again"
+		if said := d.stderr.String(); !strings.Contains(said, want) {
+			return fmt.Errorf("want %q, dev says %s", want, said)
+		}
+		return nil
+	})
+	d.do(t, "locks", "acquire", key, "--pull", "1").want(t, 0, "acquired")
+}
+
 // allReachable waits until every node answers.
 func allReachable(t *testing.T, d *devRun) {
 	t.Helper()

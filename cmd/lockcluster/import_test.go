@@ -112,6 +112,35 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// What a follower cannot take over it counts, when it has begun and at the end,
+// and its exit code says that a person has to look.
+func TestImportFollowLeavesOut(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "--base-port", freeBasePort(t, 1), "--nodes", "1")
+	file := filepath.Join(t.TempDir(), "atlantis.db")
+	copyFile(t, filepath.Join(fixtures, "atlantis-eras.db"), file)
+	cmd := exec.Command(binary, "import", "--follow", "--from", "boltdb:"+file, "--endpoints", d.endpoints())
+	var stdout, stderr safeBuffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	testutil.WaitFor(t, startTimeout, func() error {
+		if want := `left out: 7 records of the source that cannot be imported; "lockcluster import --from boltdb:` + file; !strings.Contains(stderr.String(), want) {
+			return fmt.Errorf("want %q, it says %s", want, stderr.String())
+		}
+		return nil
+	})
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(stdout.String(), " · 7 left out") {
+		t.Errorf("exit code %d: %s%s", code, stdout.String(), stderr.String())
+	}
+}
+
 // A follower says at once what it follows and when it has begun, tells failures
 // as they come, and prints its figures at the end alone. The cluster remembers
 // it: a lock that is released there afterwards does not come back unasked.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -16,20 +17,7 @@ import (
 // nodes are alike, and says so: in readyz, in a metric and in the status.
 func TestLegacySystemAway(t *testing.T) {
 	t.Parallel()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("SKIPPED: no redis-server on this machine; make test installs it (apt-get install redis-server)")
-	}
-	addr := testutil.FreeAddr(t)
-	_, port, _ := strings.Cut(addr, ":")
-	old := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
-	if err := old.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = old.Process.Kill()
-		_ = old.Wait()
-	})
+	old, addr := startOldRedis(t)
 	s := startServer(t, append(serverArguments(t, filepath.Join(t.TempDir(), "n1")), "--legacy-redis", "redis://"+addr+"/0")...)
 	page := func(path, want string) error {
 		resp, err := http.Get("http://" + s.http + path)
@@ -64,4 +52,58 @@ func TestLegacySystemAway(t *testing.T) {
 	if err := status("it decides: until it is back"); err != nil {
 		t.Error(err)
 	}
+}
+
+// Of a store that was emptied every command says so, at once, and what to do:
+// also those that read all of it, of which a way back is made.
+func TestLegacySystemEmptied(t *testing.T) {
+	t.Parallel()
+	_, addr := startOldRedis(t)
+	s := startServer(t, append(serverArguments(t, filepath.Join(t.TempDir(), "n1")), "--legacy-redis", "redis://"+addr+"/0")...)
+	testutil.WaitFor(t, startTimeout, func() error {
+		if a := lockclusterCommand(t, "locks", "acquire", key, "--pull", "1", "--endpoints", s.grpc); a.code != 0 {
+			return fmt.Errorf("acquire: %s", a)
+		}
+		return nil
+	})
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "FLUSHALL\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, len("+OK\r\n"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{
+		{"locks", "list"}, {"locks", "validate"}, {"migration", "compare"}, {"export", "--to", "boltdb:" + filepath.Join(t.TempDir(), "atlantis.db")},
+	} {
+		a := lockclusterCommand(t, append(command, "--endpoints", s.grpc)...)
+		if a.code != 1 || strings.Contains(a.stderr, "no leader") || !strings.Contains(a.stderr, "refused: ") ||
+			!strings.Contains(a.stderr, "lockcluster cluster mode legacy --authority legacy") {
+			t.Errorf("%v: %s", command, a)
+		}
+	}
+}
+
+// startOldRedis starts a Redis that is an Atlantis's own.
+func startOldRedis(t *testing.T) (old *exec.Cmd, addr string) {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("SKIPPED: no redis-server on this machine; make test installs it (apt-get install redis-server)")
+	}
+	addr = testutil.FreeAddr(t)
+	_, port, _ := strings.Cut(addr, ":")
+	old = exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	if err := old.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = old.Process.Kill()
+		_ = old.Wait()
+	})
+	return old, addr
 }

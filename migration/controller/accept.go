@@ -15,6 +15,9 @@ import (
 // attached, so that a person may accept it, and its ids.
 func (t *term) acceptable(ctx context.Context, m *lockcluster.Migration, req *lockcluster.ModeRequest) (ids []string, ok bool, err error) {
 	id, err := t.c.legacy.identity(ctx, m)
+	if errors.Is(err, backends.ErrUnavailable) {
+		id, err = t.c.legacy.identity(ctx, m) // the first try may have found that the store has to be opened again
+	}
 	known := t.c.setting(settingStoreID)
 	claim, there := t.c.storeClaim()
 	switch {

@@ -3,10 +3,12 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/backends"
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
@@ -53,7 +55,10 @@ func (t *term) compareSystems(ctx context.Context) (*Comparison, error) {
 	}
 	mine, _ := t.c.node.StaleView()
 	old, err := t.c.legacy.view(ctx, &m)
-	if err != nil {
+	switch {
+	case errors.Is(err, backends.ErrOtherStore): // no other try would find the right one
+		return nil, fmt.Errorf("%w: %w", ErrRefused, t.c.advised(&m, err))
+	case err != nil:
 		return nil, err
 	}
 	alike := same

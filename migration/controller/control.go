@@ -200,19 +200,34 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 	}
 	more, err := t.criteria(m)
 	checks = append(checks, more...)
-	bad, badErr := t.c.legacy.unreadable(short, m)
+	behind, badErr := t.leftBehind(short, m)
 	if badErr != nil {
 		return false, checks, badErr
 	}
-	if len(bad) > 0 {
-		err = errors.Join(err, fmt.Errorf("%w: %d records of the legacy system cannot be read (the first: %q in %s: %s) and would stay behind; "+
-			"\"lockcluster locks validate\" lists and repairs them; --force leaves them behind", ErrRefused, len(bad), bad[0].Key, bad[0].Bucket, bad[0].Reason))
+	if behind != "" {
+		err = errors.Join(err, fmt.Errorf("%w: %s; --force leaves them behind", ErrRefused, behind))
 	}
 	if err != nil && force {
 		checks = append(checks, "forced: "+err.Error())
 		err = nil
 	}
 	return false, checks, err
+}
+
+// leftBehind says which records a switch to the enhanced system would not carry
+// over; empty: all of them would go.
+func (t *term) leftBehind(ctx context.Context, m *lockcluster.Migration) (string, error) {
+	bad, err := t.c.legacy.unreadable(ctx, m)
+	if err != nil || len(bad) == 0 {
+		return "", err
+	}
+	where := "redis://HOST"
+	if m.Legacy == KindBoltDB {
+		where = "boltdb:FILE"
+	}
+	return fmt.Sprintf("%d records of the legacy system cannot be read (the first: %q in %s: %s) and would stay behind; "+
+		"\"lockcluster locks validate --from %s\" lists them, and with --repair writes a copy without them",
+		len(bad), bad[0].Key, bad[0].Bucket, bad[0].Reason, where), nil
 }
 
 // followed reports whether an Atlantis owns the legacy system.

@@ -168,7 +168,11 @@ func (t *term) status(ctx context.Context) Status {
 	}
 	s.Legacy.Reachable, s.Legacy.SystemStatus = true, systemStatus(old, m.Namespace)
 	s.Criteria, err = t.criteria(&m)
-	s.SwitchReady = err == nil
+	behind, badErr := t.leftBehind(ctx, &m)
+	if behind != "" {
+		s.Criteria = append(s.Criteria, behind)
+	}
+	s.SwitchReady = errors.Join(err, badErr) == nil && behind == ""
 	return s
 }
 

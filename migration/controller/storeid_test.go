@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/backends"
@@ -345,6 +346,35 @@ func TestOtherFile(t *testing.T) {
 			s.stillHeld()
 		})
 	}
+}
+
+// A file that was put in the place of the mirror is accepted by the first command
+// that asks for it, also if nothing was written since, so that nobody has
+// noticed yet.
+func TestOtherFileIsAcceptedAtOnce(t *testing.T) {
+	s := newSite(t, nil)
+	s.inMode(lockcluster.ModeLegacy)
+	s.mustMode(lockcluster.ModeBlueGreen, nil)
+	s.want("n2", acquire("acme/app", 7), lockcluster.StatusGranted)
+	s.mustSwitch(lockcluster.SystemEnhanced)
+	if err := os.Rename(s.file, s.file+".aside"); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(s.file, 0o600, nil)
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.accept(lockcluster.ModeBlueGreen, func(r *lockcluster.ModeRequest) { r.Authority = "enhanced" }); err != nil {
+		t.Fatal(err)
+	}
+	s.Eventually("the way back is open", func() bool {
+		_, err := s.switchTo(lockcluster.SystemLegacy)
+		return err == nil
+	})
+	s.stillHeld()
 }
 
 // Two clusters on one store: the second does not take it from the first, and

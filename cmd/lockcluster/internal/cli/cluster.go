@@ -176,8 +176,9 @@ func (a *app) clusterRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove ID",
 		Short: "Remove a node for good",
-		Long: `remove takes a node out of the cluster; its process then stops by itself, and its
-id cannot come back. Refused when the rest would have no reachable majority.`,
+		Long: `remove takes a node out of the cluster; its process stops by itself some seconds
+later, and its id cannot come back. Refused when the rest would have no reachable
+majority.`,
 		Example: "  lockcluster cluster remove n4",
 		Args:    args(1, 1),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, words []string) error {

@@ -65,11 +65,11 @@ func switchTable(w io.Writer, r *lockcluster.SwitchResult) error {
 		say(w, "checked: %s\n", visible(check))
 	}
 	switch {
+	case r.From == r.To: // a check says so
+		return nil
 	case r.DryRun:
 		_, err := fmt.Fprintf(w, "a switch from %s to %s would go ahead; nothing was changed\n", r.From, r.To)
 		return err
-	case r.From == r.To:
-		return nil
 	}
 	_, err := fmt.Fprintf(w, "switched from %s to %s: %s, gate closed for %.1f ms, epoch %d\n",
 		r.From, r.To, number(r.Records, "record"), r.GateClosedMS, r.Epoch)
@@ -205,13 +205,21 @@ func modeTable(w io.Writer, r *lockcluster.ModeResult) error {
 	if r.Lost > 0 {
 		parts = append(parts, number(r.Lost, "record")+" of it to be removed")
 	}
-	if r.DryRun {
+	stays, _, _ := strings.Cut(r.From, " ") // "blue-green enhanced"
+	switch {
+	case r.DryRun && stays == r.Mode && len(r.Notes) > 0: // they say what is done instead
+		_, err := fmt.Fprintf(w, "DRY RUN: mode %s stays; nothing was changed\n", r.Mode)
+		return err
+	case r.DryRun:
 		_, err := fmt.Fprintf(w, "mode %s would become %s: %s; nothing was changed\n", r.From, r.Mode, strings.Join(parts, ", "))
 		return err
 	}
-	_, err := fmt.Fprintf(w, "mode %s · active system %s · epoch %d · gate closed for %.1f ms\n",
-		r.Mode, activeText(r.ActiveSystem), r.Epoch, r.GateClosedMS)
-	return err
+	say(w, "mode %s · active system %s · epoch %d", r.Mode, activeText(r.ActiveSystem), r.Epoch)
+	if r.GateClosedMS > 0 {
+		say(w, " · gate closed for %.1f ms", r.GateClosedMS)
+	}
+	say(w, "\n")
+	return nil
 }
 
 // withPatience is withClient for a command whose --timeout is the cluster's

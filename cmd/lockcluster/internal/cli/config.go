@@ -15,7 +15,7 @@ import (
 func (a *app) configCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "config",
-		Short: "See what the settings mean, and check them",
+		Short: "See, change and check the settings",
 	}, a.configGetCommand(), a.configSetCommand(), a.configValidateCommand(), a.configMappingCommand())
 }
 

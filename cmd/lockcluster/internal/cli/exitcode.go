@@ -34,7 +34,7 @@ var exitTable = []struct {
 	{exitUsage, "wrong usage", []string{
 		"an unknown command, flag, setting, mode or name of a feature",
 		"a value that could never be, or two that could never be together",
-		"a node's settings (flags, environment, configuration file) with one of these, or naming a file that is not there",
+		"a node's settings (flags, environment, configuration file) with one of these, or naming a file that is not there (an old store may be away)",
 		"never anything that depends on the cluster; nothing was changed",
 	}},
 	{exitRefused, "a person has to look", []string{

@@ -26,7 +26,7 @@ func (a *app) follow(ctx context.Context, c *client, from migration.Origin, f *i
 	if err := guard.beforeFollow(ctx, source, o); err != nil {
 		return f.client.explain(ctx, c, err)
 	}
-	follower := a.follower(source, o)
+	follower := a.follower(from, source, o)
 	follower.Apply = migration.FollowInto(&patientDoer{c, f.client.timeout}, f.namespace)
 	stop := guard.keepNoted(ctx, follower)
 	stats, err := follower.Run(ctx)
@@ -43,16 +43,23 @@ func (a *app) follow(ctx context.Context, c *client, from migration.Origin, f *i
 	if stats.Behind > 0 || stats.Applied == 0 {
 		return fmt.Errorf("the last change of %s is not in the cluster: follow again, or import", from)
 	}
+	if noted == nil && stats.LeftOut > 0 {
+		return silent(exitRefused)
+	}
 	return noted
 }
 
 // follower tells the user at once what begins and what fails, and on a terminal
 // how it goes. All of that is on standard error.
-func (a *app) follower(source migration.FollowSource, o migration.PlanOptions) *migration.Follower {
+func (a *app) follower(from migration.Origin, source migration.FollowSource, o migration.PlanOptions) *migration.Follower {
 	f := &migration.Follower{
 		Source: source, PlanOptions: o,
 		Started: func(s migration.FollowStats) {
 			say(a.Err, "started: %s in the cluster; stop Atlantis, wait until nothing is behind, then press Ctrl-C\n", number(s.Records, "record"))
+			if s.LeftOut > 0 {
+				say(a.Err, "left out: %s of the source that cannot be imported; \"lockcluster import --from %s --dry-run\" says why\n",
+					number(s.LeftOut, "record"), from)
+			}
 		},
 		Failed: func(err error) {
 			if err == nil {
@@ -85,6 +92,9 @@ func followSource(ctx context.Context, from migration.Origin) (migration.FollowS
 func followLine(s *migration.FollowStats) string {
 	line := fmt.Sprintf("%s in the source · %d added, %d changed, %d removed · lag p50 %.0f ms, p99 %.0f ms",
 		number(s.Records, "record"), s.Added, s.Changed, s.Removed, s.LagP50, s.LagP99)
+	if s.LeftOut > 0 {
+		line += fmt.Sprintf(" · %d left out", s.LeftOut)
+	}
 	if s.Behind > 0 {
 		line += fmt.Sprintf(" · behind for %.0f ms", s.Behind)
 	}

@@ -104,7 +104,11 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 		number(s.MirrorBehind, "record"), number(s.Shadow.Operations, "operation"), s.Shadow.Compared, s.Shadow.Skipped, s.ShadowQueue,
 		s.Shadow.Total, s.Shadow.Unexplained+s.Shadow.Inherited)
 	if s.ActiveSystem == lockcluster.SystemEnhanced.String() {
-		_, err := fmt.Fprintln(w, "the enhanced system decides; the way back: lockcluster cluster switch legacy")
+		way := "the way back: lockcluster cluster switch legacy"
+		if s.Legacy.Problem != "" {
+			way = "the way back waits for the legacy system; without it: lockcluster export --to boltdb:FILE"
+		}
+		_, err := fmt.Fprintln(w, "the enhanced system decides; "+way)
 		return err
 	}
 	for _, c := range s.Criteria {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"iter"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/migration"
+	"github.com/lockcluster/lockcluster/migration/controller"
 	"github.com/lockcluster/lockcluster/rpc"
 )
 
@@ -127,4 +129,44 @@ func TestTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "import.txt", out.String())
+}
+
+// A change that is none is not announced as one, and the way back is not named
+// while it is barred.
+func TestMigrationTables(t *testing.T) {
+	for _, c := range []struct {
+		table func(w io.Writer) error
+		want  string
+	}{
+		{func(w io.Writer) error {
+			return switchTable(w, &lockcluster.SwitchResult{From: "enhanced", To: "enhanced", DryRun: true, Checks: []string{"decides already"}})
+		}, "checked: decides already\n"},
+		{func(w io.Writer) error {
+			return switchTable(w, &lockcluster.SwitchResult{From: "legacy", To: "enhanced", DryRun: true})
+		}, "a switch from legacy to enhanced would go ahead; nothing was changed\n"},
+		{func(w io.Writer) error {
+			return modeTable(w, &lockcluster.ModeResult{From: "blue-green enhanced", Mode: "blue-green", DryRun: true, Differences: 6, Notes: []string{"6 records change"}})
+		}, "6 records change\nDRY RUN: mode blue-green stays; nothing was changed\n"},
+		{func(w io.Writer) error {
+			return modeTable(w, &lockcluster.ModeResult{From: "shadow", Mode: "blue-green", DryRun: true, Differences: 1})
+		}, "mode shadow would become blue-green: 1 record to copy into the other system; nothing was changed\n"},
+		{func(w io.Writer) error {
+			return modeTable(w, &lockcluster.ModeResult{From: "shadow", Mode: "shadow", ActiveSystem: "legacy", Epoch: 4, Notes: []string{"that is the mode already"}})
+		}, "that is the mode already\nmode shadow · active system legacy · epoch 4\n"},
+	} {
+		var out bytes.Buffer
+		if err := c.table(&out); err != nil || out.String() != c.want {
+			t.Errorf("%v, got:\n%s\nwant:\n%s", err, out.String(), c.want)
+		}
+	}
+
+	s := controller.Status{Mode: "blue-green", ActiveSystem: "enhanced", Legacy: controller.LegacyStatus{Kind: "redis", Reachable: true}}
+	const way, waits = "the way back: lockcluster cluster switch legacy", "the way back waits for the legacy system"
+	for problem, want := range map[string]string{"": way, "it was emptied": waits} {
+		s.Legacy.Problem = problem
+		var out bytes.Buffer
+		if err := migrationTable(&out, &s); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%v, want %q in\n%s", err, want, out.String())
+		}
+	}
 }

@@ -44,6 +44,7 @@ type Cluster struct {
 	notify    func(string)  // tells the user, one line
 	eventsC   chan *process // have ended
 	restartsC chan *process // to be replaced now
+	removed   int           // nodes that are no members any more; of Run
 
 	mu       sync.Mutex // guards what follows
 	procs    []*process // by node
@@ -269,6 +270,7 @@ func (c *Cluster) again(p *process) bool {
 	then, restart := "", false
 	switch {
 	case p.exitCode() == cluster.ExitCodeRemoved:
+		c.removed++
 		then = "it was removed from the cluster and is not started again"
 	case p.exitCode() == cluster.ExitCodeDiverged:
 		then = "its data cannot be trusted, so it is not started again"
@@ -279,9 +281,8 @@ func (c *Cluster) again(p *process) bool {
 	default:
 		then, restart = fmt.Sprintf("it is started again in %s", restartPause), true
 	}
-	left := c.running()
-	c.notify(fmt.Sprintf("%s\n%d of %d nodes go on%s; node %s: %s",
-		p.obituary(), left, c.options.Nodes, quorum(left, c.options.Nodes), p.node.ID, then))
+	left, all := c.running(), c.options.Nodes-c.removed
+	c.notify(fmt.Sprintf("%s\n%d of %d nodes go on%s; node %s: %s", p.obituary(), left, all, quorum(left, all), p.node.ID, then))
 	return restart
 }
 

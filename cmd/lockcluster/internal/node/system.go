@@ -159,7 +159,7 @@ func (b backup) SnapshotSave(ctx context.Context, w io.Writer) error {
 func (b backup) SaveDeciding(ctx context.Context, w io.Writer) error {
 	view, err := b.controller.View(ctx)
 	if err != nil {
-		return err
+		return refusedRoad(err)
 	}
 	return fsm.WriteSnapshot(w, view)
 }
