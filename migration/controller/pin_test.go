@@ -10,6 +10,7 @@ import (
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/compat"
+	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
 // A transaction that names a lock by a text that the rules do not know finds
@@ -145,5 +146,37 @@ func TestLeaderThatIsNotReadyHasDecidedNothing(t *testing.T) {
 	}, nil)
 	if res := s.as(1, "n2", txn); res.Status != lockcluster.StatusConflict {
 		t.Errorf("the transaction: %s, want a conflict", res.Status)
+	}
+}
+
+// What any node tells of a record that a stock Atlantis has written is true for
+// all: who has read a lock may release what he has read.
+func TestTokensOfWhatAStockAtlantisWrote(t *testing.T) {
+	s := newRedisSite(t, lockcluster.ModeLegacy)
+	other := "n1"
+	if s.Leader() == "n1" {
+		other = "n2"
+	}
+	for i, whole := range []bool{false, true} {
+		a := acquire(fmt.Sprintf("acme/app%d", i), 7)
+		value := compat.NewLockValue(lockcluster.Lock{Key: a.Key, Owner: a.Owner, User: "u", AcquiredAt: time.Now()})
+		if err := s.raw.Set(t.Context(), compat.LockKeyPrefix+a.Key.Text(), value, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		var l *lockcluster.Lock
+		read := func(r state.Reader, _ uint64) { l = state.GetLock(r, ns, a.Key.Text()) }
+		err := error(nil)
+		if whole {
+			var view *state.View
+			if view, err = s.ctl(other).View(t.Context()); err == nil {
+				read(view, 0)
+			}
+		} else {
+			err = s.ctl(other).Read(t.Context(), read)
+		}
+		if err != nil || l == nil {
+			t.Fatal(err, l)
+		}
+		s.want(other, lockcluster.Release{Namespace: ns, Text: a.Key.Text(), Guard: lockcluster.Guard{Token: l.Token}}, lockcluster.StatusReleased)
 	}
 }
