@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,5 +51,37 @@ func (s *redisSite) adoptedByAnother(t *testing.T) {
 	claim := backends.Claim{ID: backends.NewStoreID(), Over: []string{backends.NoStore}}
 	if err := b.(backends.Identified).Adopt(t.Context(), backends.Fence{Term: 1, Epoch: 1}, claim); err != nil {
 		t.Error(err)
+	}
+}
+
+// Once a store is let go nothing of the cluster comes there any more: a stock
+// Atlantis may work with it from that moment on.
+func TestDetachWaitsForTheLastCopy(t *testing.T) {
+	s := newSite(t, nil)
+	s.inMode(lockcluster.ModeLegacy)
+	s.mustMode(lockcluster.ModeBlueGreen, nil)
+	s.mustSwitch(lockcluster.SystemEnhanced)
+	s.lead("n1")
+	s.Eventually("the mirror is whole", func() bool { return s.ctl("n1").changed.size() == 0 })
+	begun, detached := make(chan struct{}), make(chan struct{})
+	var late, once atomic.Bool
+	s.setHooks(nil, nil, func(req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error) {
+		if _, is := req.(lockcluster.Mirror); is && !once.Swap(true) {
+			close(begun)
+			select {
+			case <-detached:
+				late.Store(true)
+			case <-time.After(700 * time.Millisecond):
+			}
+		}
+		return next()
+	})
+	s.want("n1", acquire("acme/app", 7), lockcluster.StatusGranted)
+	<-begun
+	s.mustMode(lockcluster.ModeEnhanced, nil)
+	close(detached)
+	time.Sleep(100 * time.Millisecond)
+	if late.Load() {
+		t.Error("a copy came into the store after it was let go")
 	}
 }
