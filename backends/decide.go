@@ -56,7 +56,11 @@ func (b *legacy) together(calls []*call) {
 	}
 	err = b.settlePending(ctx)
 	for _, c := range calls {
-		if c.req == nil {
+		switch {
+		case c.req != nil: // it has its answer
+		case err == nil && c.strict && !b.raised && b.img.unsettled(c.needs):
+			c.done(lockcluster.Result{}, errUnsettled)
+		default:
 			if err == nil && c.visit != nil {
 				c.visit(b.img)
 			}

@@ -45,14 +45,15 @@ type legacy struct {
 
 // call is something that the worker shall do.
 type call struct {
-	ctx   context.Context //nolint:containedctx // the caller's, for its deadline
-	needs needs
-	fence Fence
-	now   time.Time
-	req   lockcluster.Request // nil: no request
-	raise bool                // the fence
-	claim Claim               // with raise
-	visit func(*image)        // called when the needs are met
+	ctx    context.Context //nolint:containedctx // the caller's, for its deadline
+	needs  needs
+	fence  Fence
+	now    time.Time
+	req    lockcluster.Request // nil: no request
+	raise  bool                // the fence
+	claim  Claim               // with raise
+	visit  func(*image)        // called when the needs are met
+	strict bool                // refused with errUnsettled, see settle.go
 
 	phase    atomic.Int32
 	answer   chan answer // holds one
@@ -120,7 +121,7 @@ func (b *legacy) View(ctx context.Context) (*state.View, error) {
 		return b.mem.View(), errors.Join(b.usable(), b.strange(ctx))
 	}
 	var view *state.View
-	_, err := b.ask(ctx, &call{needs: needs{all: true}, visit: func(m *image) { view = m.mem.View() }})
+	err := b.settled(ctx, "", needs{all: true}, func(m *image) { view = m.mem.View() })
 	if err != nil {
 		return nil, err
 	}

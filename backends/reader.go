@@ -21,9 +21,9 @@ func (r *lazyReader) Get(key string) (value []byte, ok bool) {
 	if p, is := placeOfRecord(r.b.ns, key); is {
 		var n needs
 		n.record(p.space, p.key)
-		r.fresh(n)
+		r.fresh(n, key)
 	} else {
-		r.fresh(needs{}) // the counters: what has told of them is loaded
+		r.fresh(needs{}, "") // the counters: what has told of them is loaded
 	}
 	if r.err != nil {
 		return nil, false
@@ -37,16 +37,16 @@ func (r *lazyReader) Scan(prefix, from string, yield func(key string, value []by
 	// No key has an empty part before its project, so a lock's text has "//" in
 	// no place where looking for old forms of a present key would find it.
 	if !strings.HasSuffix(prefix, "//") {
-		r.fresh(needs{all: true})
+		r.fresh(needs{all: true}, "")
 	}
 	if r.err == nil {
 		r.b.mem.View().Scan(prefix, from, yield)
 	}
 }
 
-func (r *lazyReader) fresh(n needs) {
+func (r *lazyReader) fresh(n needs, key string) {
 	if r.err == nil {
-		_, r.err = r.b.ask(r.ctx, &call{needs: n})
+		r.err = r.b.settled(r.ctx, key, n, nil)
 	}
 }
 

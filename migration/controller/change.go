@@ -134,7 +134,7 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 		t.await(ctx, t.queue.idle()) // what was acknowledged and not shadowed yet
 	}
 	if c.unverified || c.next.Mode == lockcluster.ModeLegacy && c.authority == lockcluster.SystemLegacy && closed.Mode != lockcluster.ModeGradual {
-		return nil // the enhanced system is left alone
+		return t.mayAttach(ctx, closed) // the enhanced system is left alone
 	}
 	step("fence")
 	// Nothing that was sent before counts any more.
@@ -180,6 +180,19 @@ func (t *term) prepare(ctx context.Context, c *change, closed *lockcluster.Migra
 		return fmt.Errorf("bring the %s system up: %w", into, err)
 	}
 	return t.verify(ctx, closed)
+}
+
+// mayAttach takes a store that is about to be attached and to decide, as long as
+// there is a way back: another cluster may have been faster.
+func (t *term) mayAttach(ctx context.Context, closed *lockcluster.Migration) error {
+	if closed.Mode != lockcluster.ModeEnhanced || closed.Legacy == "" {
+		return nil
+	}
+	step("fence")
+	if err := t.own(ctx, closed); err != nil && !errors.Is(err, migration.ErrFollowed) {
+		return fmt.Errorf("%w: fence the legacy system: %w", ErrRefused, err)
+	}
+	return nil
 }
 
 // prepareOpen brings the target up while the gate is still open, so that it has

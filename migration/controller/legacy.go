@@ -235,7 +235,7 @@ func (l *legacy) read(ctx context.Context, m *lockcluster.Migration, f func(r st
 		f(r)
 		return r.err
 	}
-	return l.use(ctx, func(ctx context.Context, b backends.Backend) error { return b.Read(ctx, f) })
+	return l.use(l.settling(ctx, m), func(ctx context.Context, b backends.Backend) error { return b.Read(ctx, f) })
 }
 
 // view returns a picture of all that the legacy system holds.
@@ -243,11 +243,36 @@ func (l *legacy) view(ctx context.Context, m *lockcluster.Migration) (view *stat
 	if !l.here(m) {
 		return l.callView(ctx, m)
 	}
-	err = l.use(ctx, func(ctx context.Context, b backends.Backend) error {
+	err = l.use(l.settling(ctx, m), func(ctx context.Context, b backends.Backend) error {
 		view, err = b.View(ctx)
 		return err
 	})
 	return view, err
+}
+
+// settleTimeout bounds the question of a read that can do without its answer.
+const settleTimeout = time.Second
+
+// settling has reads on this node ask the leader, which writes, for the tokens of
+// what a stock Atlantis has stored.
+func (l *legacy) settling(ctx context.Context, m *lockcluster.Migration) context.Context {
+	leader, addr := l.c.node.Leader()
+	if addr == "" || leader == l.c.cfg.NodeID || l.c.currentTerm() != nil {
+		return ctx
+	}
+	return backends.WithSettle(ctx, func(ctx context.Context, key string) error {
+		method, body := methodGet, key
+		if key == "" {
+			method, body = methodDigest, m.Namespace
+		}
+		if id := l.c.storeID(); id != "" {
+			method += "@" + id
+		}
+		limited, cancel := context.WithTimeout(ctx, settleTimeout)
+		defer cancel()
+		_, err := l.c.ask(limited, addr, method, []byte(body))
+		return err
+	})
 }
 
 // digest returns the content digest of all that the legacy system holds, and how

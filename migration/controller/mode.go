@@ -101,6 +101,13 @@ func (t *term) setMode(ctx context.Context, req lockcluster.ModeRequest) (lockcl
 	t.noteMode(ctx, &c.after)
 	if mode == lockcluster.ModeEnhanced {
 		t.noteTaken(ctx, &c.after)
+		// A copy on its way must not reach a store that somebody else works with by then.
+		t.c.changed.drop()
+		select {
+		case <-t.c.changed.idle():
+		case <-ctx.Done():
+			res.Notes = append(res.Notes, "a last copy may still be on its way into the legacy system")
+		}
 	}
 	if m.Mode == lockcluster.ModeShadow && mode != lockcluster.ModeShadow {
 		t.endTrial(ctx)
