@@ -61,14 +61,23 @@ func TestSwitchWaitsForANewLeader(t *testing.T) {
 	if _, err := s.switchTo(lockcluster.SystemEnhanced); !errors.Is(err, errNotUp) || !errors.Is(err, ErrRefused) {
 		t.Errorf("a leader that never takes over answered %v after %v, want %v", err, time.Since(asked), errNotUp)
 	}
-	done := make(chan error, 1)
-	go func() {
-		_, err := s.switchTo(lockcluster.SystemEnhanced)
-		done <- err
-	}()
-	time.Sleep(100 * time.Millisecond) // the switch is waiting, or it comes later: both must do
 	term.ready.Store(true)
-	if err := <-done; err != nil {
-		t.Errorf("the switch was not carried out when the leader had taken over: %v", err)
+	for _, to := range []lockcluster.System{lockcluster.SystemEnhanced, lockcluster.SystemLegacy, lockcluster.SystemEnhanced} {
+		// The switch and the take-over wait for the same: either may be the first.
+		release, err := term.alone(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		term.takeOverAgain()
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.switchTo(to)
+			done <- err
+		}()
+		time.Sleep(50 * time.Millisecond)
+		release()
+		if err := <-done; err != nil {
+			t.Errorf("the switch to %s was not carried out by a leader that took over: %v", to, err)
+		}
 	}
 }

@@ -77,6 +77,19 @@ func (t *term) control(ctx context.Context, in controlRequest) (out controlReply
 		cmp, err := t.compareSystems(ctx)
 		return controlReply{Compare: cmp}, err
 	}
+	// A leader that was elected a moment ago may take one to be up. Its take-over
+	// needs what a change holds, so the change is begun anew each time.
+	moment, cancel := context.WithTimeout(ctx, legacyTimeout)
+	defer cancel()
+	for {
+		out, err := t.changeAlone(ctx, in)
+		if !errors.Is(err, errNotUp) || t.ctx.Err() != nil || !t.c.sleep(moment, 20*time.Millisecond) {
+			return out, err
+		}
+	}
+}
+
+func (t *term) changeAlone(ctx context.Context, in controlRequest) (out controlReply, err error) {
 	done, err := t.alone(ctx)
 	if err != nil {
 		return out, err
@@ -101,20 +114,8 @@ func (t *term) control(ctx context.Context, in controlRequest) (out controlReply
 // errNotUp says that a leader has not taken over yet what it is to switch.
 var errNotUp = errors.New("this leader has not brought both systems up yet; try again in a moment")
 
-// switchTo is the cutover. A leader that was elected a moment ago may take one
-// to be up.
+// switchTo is the cutover.
 func (t *term) switchTo(ctx context.Context, req lockcluster.SwitchRequest) (lockcluster.SwitchResult, error) {
-	moment, cancel := context.WithTimeout(ctx, legacyTimeout)
-	defer cancel()
-	for {
-		res, err := t.switchOnce(ctx, req)
-		if !errors.Is(err, errNotUp) || t.ctx.Err() != nil || !t.c.sleep(moment, 20*time.Millisecond) {
-			return res, err
-		}
-	}
-}
-
-func (t *term) switchOnce(ctx context.Context, req lockcluster.SwitchRequest) (lockcluster.SwitchResult, error) {
 	m := t.c.Migration()
 	to, err := lockcluster.ParseSystem(req.To)
 	if err != nil {
