@@ -48,9 +48,9 @@ func (p *pump) submit(proposals ...*proposal) error {
 		size += len(x.data)
 	}
 	p.mu.Lock()
-	if p.closed != nil {
+	if err := p.closed; err != nil {
 		p.mu.Unlock()
-		return p.closed
+		return err
 	}
 	if len(p.queue)+len(proposals) > queueCommandsMax || p.bytes+size > queueBytesMax {
 		p.mu.Unlock()
