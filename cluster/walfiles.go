@@ -26,8 +26,9 @@ const (
 	sparePause = 5 * time.Millisecond
 )
 
-// walFiles are raft-wal's files, with one difference: a segment is written with
-// zeros before it is used. To raft-wal that is the same as room that was only
+// walFiles are raft-wal's files, with two differences. Segments are deleted in
+// the background, see [walFiles.Delete]. And a segment is written with zeros
+// before it is used. To raft-wal that is the same as room that was only
 // set aside, but then each sync of an appended entry has to wait for the file
 // system's journal, where it meets whatever else is being written. With two
 // nodes on a disk a sync takes a quarter less, beside a backup much less.
@@ -40,6 +41,10 @@ type walFiles struct {
 	wg     sync.WaitGroup
 	making atomic.Bool
 	ready  atomic.Uint64 // size of the spare, 0 while there is none
+
+	mu       sync.Mutex // guards what follows
+	unwanted []string   // segments to delete
+	deleting bool
 }
 
 var _ types.VFS = (*walFiles)(nil)
@@ -51,7 +56,7 @@ func newWALFiles(raftPath string) *walFiles {
 	return w
 }
 
-// Close stops what is written in advance.
+// Close stops what is written in advance, and what is deleted.
 func (w *walFiles) Close() error {
 	w.cancel()
 	w.wg.Wait()
@@ -97,6 +102,43 @@ func (w *walFiles) OpenWriter(dir, name string) (types.WritableFile, error) {
 		return nil, err
 	}
 	return &walFile{File: f, dir: dir}, nil
+}
+
+// Delete implements [types.VFS]. It returns before the file is gone: when a
+// snapshot has made a long log superfluous, raft-wal deletes many segments while
+// appends wait. What a crash or [walFiles.Close] leaves raft-wal deletes when it
+// is opened, because it has noted before which segments count, and uses no name
+// twice.
+func (w *walFiles) Delete(dir, name string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unwanted = append(w.unwanted, filepath.Join(dir, name))
+	if !w.deleting {
+		w.deleting = true
+		w.wg.Go(w.deleteUnwanted)
+	}
+	return nil
+}
+
+// deleteUnwanted deletes one file after the other, with pauses in which the file
+// system can serve the log.
+func (w *walFiles) deleteUnwanted() {
+	for {
+		w.mu.Lock()
+		if len(w.unwanted) == 0 || w.ctx.Err() != nil {
+			w.deleting = false
+			w.mu.Unlock()
+			return
+		}
+		path := w.unwanted[0]
+		w.unwanted = w.unwanted[1:]
+		w.mu.Unlock()
+		_ = os.Remove(path) // raft-wal tries again when it is opened
+		select {
+		case <-time.After(sparePause):
+		case <-w.ctx.Done():
+		}
+	}
 }
 
 // prepare has a spare of that size made, if there is none yet. Without one the

@@ -130,3 +130,39 @@ func TestSegmentThatCannotBeWritten(t *testing.T) {
 		t.Errorf("Create in a directory that is not there: %v", err)
 	}
 }
+
+// To cut a long log back does not wait for its segments to be deleted, and they
+// are deleted, by the next that opens the log if need be.
+func TestSegmentsAreDeletedInTheBackground(t *testing.T) {
+	raftPath := t.TempDir()
+	log, files := openTestWAL(t, raftPath)
+	segments := func() int {
+		names, err := filepath.Glob(filepath.Join(raftPath, walDir, "*.wal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	const entries = 4 * walSegmentSize / (256 << 10)
+	for i := uint64(1); i <= entries; i++ {
+		if err := log.StoreLog(walEntry(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := segments()
+	files.cancel() // as if it was killed before anything is deleted
+	if err := log.DeleteRange(1, entries-1); err != nil {
+		t.Fatal(err)
+	}
+	if n := segments(); n < before {
+		t.Errorf("%d of %d segments were left by DeleteRange, want all", n, before)
+	}
+	closeTestWAL(t, log, files)
+
+	log, files = openTestWAL(t, raftPath)
+	testutil.WaitFor(t, time.Minute, func() bool { return segments() <= 2 }) // that of the last entry, and the next
+	if first, err := log.FirstIndex(); err != nil || first != entries {
+		t.Errorf("the log begins at %d, %v, want %d", first, err, entries)
+	}
+	closeTestWAL(t, log, files)
+}
