@@ -22,6 +22,11 @@ const (
 	importsSizeMax = 4000
 )
 
+// storedWithin is how long an Atlantis may take from making a lock, whose time it
+// keeps, until the lock is in its file, and how long reading the file may take:
+// what is younger than that may not have been there to be imported.
+const storedWithin = 5 * time.Second
+
 // ImportsSetting is the name under which a cluster keeps what was imported into
 // a namespace.
 func ImportsSetting(namespace string) string { return importsPrefix + namespace }
@@ -88,7 +93,7 @@ func NoteImported(list []Imported, now Imported) (string, error) {
 // Of the same content every record that is gone was there, as the earlier plan
 // tells; of an import that did not come to its end only what comes before the
 // last record that it brought. Of another content of the same source, or of a
-// source that shares locks with the cluster, it is what is older than the
+// source that shares locks with the cluster, it is what is clearly older than the
 // earlier import. A source that the cluster has nothing of brings nothing back.
 func BroughtBack(src *Source, plan *Plan, now *Imported, earlier []Imported, cluster state.Reader) ([]PlanRecord, error) {
 	had := make([]bool, len(plan.Records))
@@ -124,7 +129,7 @@ func BroughtBack(src *Source, plan *Plan, now *Imported, earlier []Imported, clu
 func gone(src *Source, namespace string, now, before *Imported, last int) (func(i int, rec PlanRecord) bool, error) {
 	reached := func(i int) bool { return before.Complete || i < last }
 	if now.SHA256 == "" || now.SHA256 != before.SHA256 {
-		return func(i int, rec PlanRecord) bool { return reached(i) && isOlder(rec, before.At) }, nil
+		return func(i int, rec PlanRecord) bool { return reached(i) && isOlder(rec, before.At.Add(-storedWithin)) }, nil
 	}
 	policy, err := ParseConflictPolicy(before.OnConflict)
 	if err != nil {
