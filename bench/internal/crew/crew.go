@@ -3,7 +3,6 @@ package crew
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,14 +21,11 @@ type Crew struct {
 	wg     sync.WaitGroup
 
 	mu   sync.Mutex // guards what follows
-	acks []ack      // in the order of their ends
-	err  error      // the first write that failed
+	acks ackLog
+	err  error // the first write that failed
 	// changed is closed and replaced with every acknowledgement.
 	changed chan struct{}
 }
-
-// ack is one acknowledged write.
-type ack struct{ start, end time.Time }
 
 // Start lets n writers begin.
 func Start(ctx context.Context, c *system.Cluster, n int) (*Crew, error) {
@@ -38,7 +34,7 @@ func Start(ctx context.Context, c *system.Cluster, n int) (*Crew, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &Crew{client: client, cancel: cancel, changed: make(chan struct{})}
+	w := &Crew{client: client, cancel: cancel, acks: ackLog{base: time.Now()}, changed: make(chan struct{})}
 	for i := range n {
 		w.wg.Go(func() { w.write(ctx, system.NewLock("acme/crew", fmt.Sprintf("writer/%03d", i), i+1)) })
 	}
@@ -67,15 +63,14 @@ func (w *Crew) write(ctx context.Context, l *system.Lock) {
 			w.fail(fmt.Errorf("a writer's request was answered %q", res.Status))
 			return
 		}
-		w.acknowledged(ack{start: start})
+		w.acknowledged(start)
 	}
 }
 
-func (w *Crew) acknowledged(a ack) {
+func (w *Crew) acknowledged(start time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a.end = time.Now() // under the lock, so that they are in order
-	w.acks = append(w.acks, a)
+	w.acks.add(start, time.Now()) // under the lock, so that they are in order
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
@@ -107,10 +102,11 @@ func (w *Crew) Next(ctx context.Context, t time.Time) (time.Time, error) {
 	seen := 0
 	for {
 		w.mu.Lock()
-		for ; seen < len(w.acks); seen++ {
-			if a := w.acks[seen]; a.start.After(t) {
+		for ; seen < w.acks.len(); seen++ {
+			if w.acks.start(seen).After(t) {
+				end := w.acks.end(seen)
 				w.mu.Unlock()
-				return a.end, nil
+				return end, nil
 			}
 		}
 		err, changed := w.err, w.changed
@@ -131,13 +127,9 @@ func (w *Crew) Next(ctx context.Context, t time.Time) (time.Time, error) {
 func (w *Crew) LongestGap(from, to time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at, _ := slices.BinarySearchFunc(w.acks, from, func(a ack, t time.Time) int { return a.end.Compare(t) })
 	longest, last := time.Duration(0), from
-	for _, a := range w.acks[at:] {
-		if a.end.After(to) {
-			break
-		}
-		longest, last = max(longest, a.end.Sub(last)), a.end
+	for i := w.acks.first(from); i < w.acks.len() && !w.acks.end(i).After(to); i++ {
+		longest, last = max(longest, w.acks.end(i).Sub(last)), w.acks.end(i)
 	}
 	return max(longest, to.Sub(last))
 }
@@ -147,8 +139,8 @@ func (w *Crew) Rate(from, to time.Time) float64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := 0
-	for _, a := range w.acks {
-		if a.end.After(from) && !a.end.After(to) {
+	for i := w.acks.first(from); i < w.acks.len() && !w.acks.end(i).After(to); i++ {
+		if w.acks.end(i).After(from) {
 			n++
 		}
 	}

@@ -12,9 +12,9 @@ func at(second float64) time.Time {
 }
 
 func crewOf(ends ...float64) *Crew {
-	w := &Crew{changed: make(chan struct{})}
+	w := &Crew{acks: ackLog{base: at(0)}, changed: make(chan struct{})}
 	for _, e := range ends {
-		w.acks = append(w.acks, ack{start: at(e - 0.1), end: at(e)})
+		w.acks.add(at(e-0.1), at(e))
 	}
 	return w
 }
@@ -51,5 +51,28 @@ func TestNext(t *testing.T) {
 	w.fail(broken)
 	if _, err := w.Next(t.Context(), at(9)); !errors.Is(err, broken) {
 		t.Errorf("when a writer failed: %v", err)
+	}
+}
+
+// The acks are told in their order, over the edges of the pieces that hold them.
+func TestAckLogOverItsPieces(t *testing.T) {
+	l := ackLog{base: at(0)}
+	const n = 2*acksPerChunk + 3
+	for i := range n {
+		l.add(at(float64(i)), at(float64(i)+0.5))
+	}
+	if l.len() != n {
+		t.Fatalf("%d acks, want %d", l.len(), n)
+	}
+	for _, i := range []int{0, 1, acksPerChunk - 1, acksPerChunk, 2 * acksPerChunk, n - 1} {
+		if !l.start(i).Equal(at(float64(i))) || !l.end(i).Equal(at(float64(i)+0.5)) {
+			t.Errorf("ack %d: from %v to %v", i, l.start(i), l.end(i))
+		}
+		if got := l.first(at(float64(i) + 0.5)); got != i {
+			t.Errorf("%d acks ended before the %dth, want %d", got, i, i)
+		}
+	}
+	if got := l.first(at(n + 1)); got != n {
+		t.Errorf("%d acks ended before a later time, want %d", got, n)
 	}
 }
