@@ -95,13 +95,13 @@ func (n *Node) ServeJoin(ctx context.Context, body []byte) ([]byte, error) {
 
 func (n *Node) answerJoin(ctx context.Context, request joinRequest) joinReply {
 	if n.isRetryOfJoin(request) {
-		return joinReply{ClusterID: n.clusterID()}
+		return joinReply{ClusterID: n.ClusterID()}
 	}
 	err := n.AddNode(ctx, Member{ID: request.NodeID, RaftAddr: request.RaftAddr})
 	var notLeader *lockcluster.NotLeaderError
 	switch {
 	case err == nil:
-		return joinReply{ClusterID: n.clusterID()}
+		return joinReply{ClusterID: n.ClusterID()}
 	case errors.As(err, &notLeader) && notLeader.LeaderAddr != "":
 		return joinReply{Leader: notLeader.LeaderAddr, NotNow: err.Error()}
 	case errors.Is(err, ErrMembership):
@@ -124,11 +124,27 @@ func (n *Node) isRetryOfJoin(request joinRequest) bool {
 	return false
 }
 
-func (n *Node) clusterID() string {
-	if n.dir == nil {
+// ClusterID returns the identity of the cluster that this node belongs to,
+// empty while it has not been told. It is safe for concurrent use.
+func (n *Node) ClusterID() string {
+	switch {
+	case n.dir != nil:
+		return n.dir.identity().ClusterID
+	case len(n.cfg.InitialCluster) > 0:
 		return clusterID(n.cfg.InitialCluster)
 	}
-	return n.dir.identity().ClusterID
+	return ""
+}
+
+// metCluster is told the cluster of another node that raft talks to. A node that
+// crashed before the answer to its join came has the cluster's log and not its id.
+func (n *Node) metCluster(id string) {
+	if !n.adopts.Load() || n.ClusterID() != "" {
+		return
+	}
+	if err := n.joined(id); err != nil {
+		n.logger.Error("the id of the cluster could not be noted", "err", err)
+	}
 }
 
 // watchRemoval finds out that this node was removed while it could not hear it:
@@ -169,7 +185,7 @@ func (n *Node) askWhetherRemoved() bool {
 			continue
 		}
 		status, err := n.askStatus(n.ctx, node.GRPCAddr)
-		if err != nil || status.Leader == "" || status.ClusterID != n.clusterID() {
+		if err != nil || status.Leader == "" || status.ClusterID != n.ClusterID() {
 			continue
 		}
 		for _, id := range status.Members {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -36,6 +37,7 @@ type Node struct {
 	checks        *checkpoints
 	votes         *voteGuard
 	metrics       *metrics
+	adopts        atomic.Bool // see metCluster
 
 	memberMu  sync.Mutex    // one membership change, transfer or restore at a time
 	restoredC chan struct{} // the state was replaced by a snapshot
@@ -91,6 +93,7 @@ func Open(cfg Config, opts ...Option) (*Node, error) {
 	if n.peers == nil {
 		n.peers = noPeers{}
 	}
+	n.peers.Identify(n.ClusterID)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.halter = newHalter(o.halt)
 	n.lead = newLeadership(cfg.NodeID)
@@ -189,7 +192,7 @@ func (n *Node) openTransport(o options) (err error) {
 				return err
 			}
 		}
-		inner = newNetworkTransport(layer, n.cfg)
+		inner = newNetworkTransport(newHelloLayer(layer, n.ClusterID, n.metCluster, helloTimeout, n.logger), n.cfg)
 	}
 	n.trans, err = newTransport(inner, n.acks)
 	return err
@@ -217,6 +220,7 @@ func (n *Node) startRaft() (err error) {
 			Advice: "remove the node from the cluster and add a new one with an empty directory",
 		}
 	}
+	n.adopts.Store(hasState)
 	if !hasState && len(n.cfg.InitialCluster) > 0 {
 		var c raft.Configuration
 		for _, m := range n.cfg.InitialCluster {
@@ -284,6 +288,8 @@ func (n *Node) startJoin() error {
 
 // noPeers is the Peers of a cluster of one.
 type noPeers struct{}
+
+func (noPeers) Identify(func() string) {}
 
 func (noPeers) Propose(context.Context, string, [][]byte) ([][]byte, error) {
 	return nil, lockcluster.ErrNoLeader

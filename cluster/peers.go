@@ -14,6 +14,12 @@ import (
 // Implementations must respect ctx, be safe for concurrent use, and not retry
 // or follow the leader by themselves: the node does.
 type Peers interface {
+	// Identify is called before anything else. What clusterID returns goes with
+	// each later call, unless it is empty, and a node of another cluster must
+	// refuse the call with an error that wraps [lockcluster.ErrNoLeader]: a
+	// follower must not ask whoever has got its leader's address. NodeStatus and
+	// Join are answered to all.
+	Identify(clusterID func() string)
 	// Propose asks the leader at addr to propose encoded commands and returns
 	// one encoded answer for each. The other end is [Node.ServePropose].
 	Propose(ctx context.Context, addr string, batch [][]byte) ([][]byte, error)

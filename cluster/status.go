@@ -53,7 +53,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	defer n.leave()
 	leader := n.lead.current()
 	s := Status{
-		NodeID: n.cfg.NodeID, ClusterID: n.clusterID(), Leader: leader.ID,
+		NodeID: n.cfg.NodeID, ClusterID: n.ClusterID(), Leader: leader.ID,
 		Term: n.raft.CurrentTerm(), CommitIndex: n.raft.CommitIndex(),
 	}
 	servers := n.servers()
@@ -96,7 +96,7 @@ func (n *Node) memberStatus(ctx context.Context, s raft.Server, leader string) M
 func (n *Node) ownStatus() NodeStatus {
 	hashes, index := n.machine.fsm.Store().Hashes()
 	s := NodeStatus{
-		ID: n.cfg.NodeID, ClusterID: n.clusterID(), Term: n.raft.CurrentTerm(), CommitIndex: n.raft.CommitIndex(),
+		ID: n.cfg.NodeID, ClusterID: n.ClusterID(), Term: n.raft.CurrentTerm(), CommitIndex: n.raft.CommitIndex(),
 		AppliedIndex: index, StateHash: hashes.Data.String(), Leader: n.lead.current().ID, Version: n.cfg.Version,
 		Uptime: time.Since(n.started),
 	}

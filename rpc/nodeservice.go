@@ -2,7 +2,11 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 
+	"google.golang.org/grpc/metadata"
+
+	"github.com/lockcluster/lockcluster"
 	pb "github.com/lockcluster/lockcluster/rpc/lockcluster/v1"
 )
 
@@ -14,7 +18,25 @@ type nodeService struct {
 	caller  Caller
 }
 
+// fromHere refuses a node of another cluster, which has the address of this node
+// from when it was another's. A node that is about to join says nothing.
+func (n *nodeService) fromHere(ctx context.Context) error {
+	if n.peer == nil {
+		return nil
+	}
+	mine := n.peer.ClusterID()
+	for _, theirs := range metadata.ValueFromIncomingContext(ctx, clusterHeader) {
+		if mine != "" && theirs != mine {
+			return fmt.Errorf("%w: node at this address belongs to another cluster, with the id %s", lockcluster.ErrNoLeader, mine)
+		}
+	}
+	return nil
+}
+
 func (n *nodeService) Propose(ctx context.Context, r *pb.ProposeRequest) (*pb.ProposeResponse, error) {
+	if err := n.fromHere(ctx); err != nil {
+		return nil, err
+	}
 	if n.peer == nil {
 		return nil, ErrUnimplemented
 	}
@@ -23,6 +45,9 @@ func (n *nodeService) Propose(ctx context.Context, r *pb.ProposeRequest) (*pb.Pr
 }
 
 func (n *nodeService) ReadIndex(ctx context.Context, r *pb.ReadIndexRequest) (*pb.ReadIndexResponse, error) {
+	if err := n.fromHere(ctx); err != nil {
+		return nil, err
+	}
 	if n.peer == nil {
 		return nil, ErrUnimplemented
 	}
@@ -31,6 +56,9 @@ func (n *nodeService) ReadIndex(ctx context.Context, r *pb.ReadIndexRequest) (*p
 }
 
 func (n *nodeService) Checkpoint(ctx context.Context, r *pb.CheckpointRequest) (*pb.CheckpointResponse, error) {
+	if err := n.fromHere(ctx); err != nil {
+		return nil, err
+	}
 	if n.peer == nil {
 		return nil, ErrUnimplemented
 	}
@@ -55,6 +83,9 @@ func (n *nodeService) Join(ctx context.Context, r *pb.JoinRequest) (*pb.JoinResp
 }
 
 func (n *nodeService) Intent(ctx context.Context, r *pb.IntentRequest) (*pb.IntentResponse, error) {
+	if err := n.fromHere(ctx); err != nil {
+		return nil, err
+	}
 	if n.intents == nil {
 		return nil, ErrUnimplemented
 	}
@@ -62,6 +93,9 @@ func (n *nodeService) Intent(ctx context.Context, r *pb.IntentRequest) (*pb.Inte
 }
 
 func (n *nodeService) Call(ctx context.Context, r *pb.CallRequest) (*pb.CallResponse, error) {
+	if err := n.fromHere(ctx); err != nil {
+		return nil, err
+	}
 	if n.caller == nil {
 		return nil, ErrUnimplemented
 	}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockcluster/lockcluster"
@@ -22,6 +24,8 @@ const (
 	peerTimeout    = 5 * time.Second // of a call whose context has no deadline
 	peersMax       = 64              // connections kept; a cluster has fewer nodes
 	peerAnswerSize = 128 << 20       // a batch of refusals may carry a large value each
+	// clusterHeader carries the id of the caller's cluster.
+	clusterHeader = "lockcluster-cluster-id"
 )
 
 // Peers is how a node calls the other nodes' NodeService. Each call is one try:
@@ -31,7 +35,8 @@ const (
 //
 // It is safe for concurrent use, and keeps one connection to each address.
 type Peers struct {
-	creds credentials.TransportCredentials
+	creds     credentials.TransportCredentials
+	clusterID atomic.Pointer[func() string]
 
 	mu     sync.Mutex // guards what follows
 	conns  map[string]*grpc.ClientConn
@@ -46,6 +51,10 @@ func NewPeers(tlsConfig *tls.Config) *Peers {
 	}
 	return p
 }
+
+// Identify sets what tells the cluster that this node belongs to. Each later call
+// carries it, so that a node of another cluster refuses to answer.
+func (p *Peers) Identify(clusterID func() string) { p.clusterID.Store(&clusterID) }
 
 // Close closes the connections; calls in flight fail.
 func (p *Peers) Close() error {
@@ -124,6 +133,11 @@ func (p *Peers) call(ctx context.Context, addr, method string, in, out proto.Mes
 	cc, err := p.conn(addr)
 	if err != nil {
 		return err
+	}
+	if f := p.clusterID.Load(); f != nil {
+		if id := (*f)(); id != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, clusterHeader, id)
+		}
 	}
 	return errorFromStatus(cc.Invoke(ctx, method, in, out))
 }

@@ -48,6 +48,37 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// A node of another cluster is told nothing and decides nothing, whatever it
+// asks but its state and to be taken in; and it is certain that it did nothing.
+func TestPeersOfAnotherCluster(t *testing.T) {
+	s := newSystem(t, 1)
+	addr := s.endpoints()[0]
+	for _, c := range []struct {
+		id     string
+		served bool
+	}{{"", true}, {clusterOfTests, true}, {"another", false}} {
+		peers := rpc.NewPeers(nil)
+		defer peers.Close()
+		peers.Identify(func() string { return c.id })
+		ctx := t.Context()
+		_, proposed := peers.Propose(ctx, addr, [][]byte{[]byte("a")})
+		_, read := peers.ReadIndex(ctx, addr, "n2")
+		_, noted := peers.Checkpoint(ctx, addr, 1)
+		_, reserved := peers.Reserve(ctx, addr, "default", "pr/x")
+		_, called := peers.Call(ctx, addr, "m", nil)
+		for what, err := range map[string]error{"Propose": proposed, "ReadIndex": read, "Checkpoint": noted, "Reserve": reserved, "Call": called} {
+			if refused := errors.Is(err, lockcluster.ErrNoLeader); refused == c.served {
+				t.Errorf("%s of cluster %q: %v", what, c.id, err)
+			}
+		}
+		_, status := peers.NodeStatus(ctx, addr)
+		_, joined := peers.Join(ctx, addr, []byte("me"))
+		if status != nil || joined != nil {
+			t.Errorf("of cluster %q: status %v, join %v", c.id, status, joined)
+		}
+	}
+}
+
 // A node that is not there is an error at once, and found again when it is back.
 func TestPeersUnreachable(t *testing.T) {
 	addr := testutil.FreeAddr(t)

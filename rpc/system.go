@@ -78,6 +78,8 @@ type RestoreInfo struct {
 
 // Peer answers what other nodes ask. A node of package cluster is one.
 type Peer interface {
+	// ClusterID returns the id of this node's cluster, empty when not known yet.
+	ClusterID() string
 	ServePropose(ctx context.Context, batch [][]byte) ([][]byte, error)
 	ServeReadIndex(ctx context.Context, from string) (uint64, error)
 	ServeCheckpoint(ctx context.Context, index uint64) (string, error)

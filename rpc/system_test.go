@@ -275,6 +275,11 @@ func (n *node) SnapshotRestore(_ context.Context, r io.Reader) (rpc.RestoreInfo,
 	return rpc.RestoreInfo{Index: uint64(len(b)), Epoch: n.sys.epoch}, nil
 }
 
+// clusterOfTests is the cluster of all nodes.
+const clusterOfTests = "here"
+
+func (n *node) ClusterID() string { return clusterOfTests }
+
 func (n *node) ServePropose(_ context.Context, batch [][]byte) ([][]byte, error) {
 	if err := n.leads(); err != nil {
 		return nil, err

@@ -189,6 +189,9 @@ func call[T any](ctx context.Context, p peers, to, method string, f func(*cluste
 	return v, err
 }
 
+// Identify implements [cluster.Peers]: one network has one cluster.
+func (p peers) Identify(func() string) {}
+
 // Propose implements [cluster.Peers].
 func (p peers) Propose(ctx context.Context, addr string, batch [][]byte) ([][]byte, error) {
 	return call(ctx, p, addr, "Propose", func(n *cluster.Node) ([][]byte, error) { return n.ServePropose(ctx, batch) })

@@ -1,0 +1,85 @@
+package cluster_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/cluster"
+	"github.com/lockcluster/lockcluster/cluster/clustertest"
+	"github.com/lockcluster/lockcluster/internal/testutil"
+)
+
+// lockedBuffer is a log that can be read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// A node that has got the address of a dead node of another cluster keeps its
+// locks and its leadership: the other cluster's leader, which still sends to
+// that address, is refused, even when its term is greater.
+func TestAddressOfAnotherClustersNode(t *testing.T) {
+	o := onDisk(cluster.LogStoreWAL, nil)
+	o.TCP = true
+	old := clustertest.Start(t, o)
+	defer old.Stop()
+	for range 3 { // for a greater term
+		leader := old.Leader()
+		old.Crash(leader)
+		old.Leader()
+		old.Up(leader)
+	}
+	mustDo(t, old, old.Leader(), acquire("old/app", 1))
+	dead := old.Followers()[0]
+	var addr string
+	for _, s := range old.Node(dead).Servers() {
+		if string(s.ID) == dead {
+			addr = string(s.Address)
+		}
+	}
+	old.Crash(dead)
+
+	var log lockedBuffer
+	n, err := cluster.Open(cluster.Config{
+		NodeID: "m1", DataDir: t.TempDir(), RaftAddr: addr, GRPCAddr: "m1",
+		InitialCluster: []cluster.Member{{ID: "m1", RaftAddr: addr}}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	}, cluster.WithHalt(func(err error) { t.Errorf("the node halts: %v", err) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close(t.Context())
+	testutil.WaitFor(t, 10*time.Second, n.IsLeader)
+	term, _, _ := n.Leading()
+	req := acquire("new/app", 1)
+	if res, err := n.Do(t.Context(), lockcluster.RequestID{}, req); err != nil || res.Status != lockcluster.StatusGranted {
+		t.Fatalf("%v, %v", res.Status, err)
+	}
+	testutil.WaitFor(t, 20*time.Second, func() bool {
+		return strings.Contains(log.String(), "refused a connection to the raft port")
+	})
+	mustDo(t, old, old.Leader(), acquire("old/more", 2)) // which is replicated, if it can be
+	res, err := n.Do(t.Context(), lockcluster.RequestID{}, acquire("new/app", 2))
+	if err != nil || res.Status != lockcluster.StatusHeld {
+		t.Errorf("the lock is %v, %v, want that it is held", res.Status, err)
+	}
+	if now, _, _ := n.Leading(); now != term {
+		t.Errorf("term %d became %d", term, now)
+	}
+}

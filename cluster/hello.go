@@ -1,0 +1,191 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// What two nodes say first on a connection between their rafts is the cluster
+// they belong to: this magic, the length of the id (1 byte), the id. The node
+// that dials speaks first. Version history: "LCRAFT\x00\x01" first version.
+const (
+	helloMagic   = "LCRAFT\x00\x01"
+	helloTimeout = 5 * time.Second
+	// hellosMax is how many connections may be at their hello at a time.
+	hellosMax = 64
+)
+
+var errForeign = errors.New("belongs to another cluster")
+
+// helloLayer keeps the raft of other clusters out. Raft knows the others by
+// address alone, and a leader that still has the address of a node that is gone
+// overwrites the log of whoever has the address now, if its term is greater.
+type helloLayer struct {
+	raft.StreamLayer
+	id      func() string // of the cluster, empty while a joining node was not told
+	met     func(id string)
+	timeout time.Duration
+	logger  *slog.Logger
+
+	ctx      context.Context //nolint:containedctx // ends with Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	accepted chan net.Conn
+	failed   chan error
+}
+
+// newHelloLayer wraps inner, which it closes. met is told the id of every
+// cluster that was let in; timeout is of one hello.
+func newHelloLayer(inner raft.StreamLayer, id func() string, met func(string), timeout time.Duration, l *slog.Logger) *helloLayer {
+	h := &helloLayer{
+		StreamLayer: inner, id: id, met: met, timeout: timeout, logger: l,
+		accepted: make(chan net.Conn), failed: make(chan error),
+	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.wg.Go(h.acceptAll)
+	return h
+}
+
+// Dial implements [raft.StreamLayer].
+func (h *helloLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	c, err := h.StreamLayer.Dial(address, timeout)
+	if err != nil {
+		return nil, err
+	}
+	err = h.greet(c, func() error {
+		if err := sendHello(c, h.id()); err != nil {
+			return err
+		}
+		return h.readHello(c)
+	})
+	switch {
+	case errors.Is(err, errForeign):
+		return nil, fmt.Errorf("the node at %s %w; remove the member that has this address", address, err)
+	case err != nil:
+		return nil, fmt.Errorf("greet the node at %s: %w", address, err)
+	}
+	return c, nil
+}
+
+// Accept implements [net.Listener].
+func (h *helloLayer) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.accepted:
+		return c, nil
+	case err := <-h.failed:
+		return nil, err
+	case <-h.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements [net.Listener].
+func (h *helloLayer) Close() error {
+	h.cancel()
+	err := h.StreamLayer.Close()
+	h.wg.Wait()
+	return err
+}
+
+// acceptAll runs until Close. A connection that is slow to speak holds up no other.
+func (h *helloLayer) acceptAll() {
+	free := make(chan struct{}, hellosMax)
+	for {
+		c, err := h.StreamLayer.Accept()
+		if err != nil {
+			select {
+			case h.failed <- err: // raft waits a little before it asks again
+				continue
+			case <-h.ctx.Done():
+				return
+			}
+		}
+		select {
+		case free <- struct{}{}:
+		default:
+			c.Close()
+			continue
+		}
+		h.wg.Go(func() {
+			defer func() { <-free }()
+			h.admit(c)
+		})
+	}
+}
+
+// admit hears who has dialled, answers, and hands the connection to raft.
+func (h *helloLayer) admit(c net.Conn) {
+	err := h.greet(c, func() error {
+		// The answer is sent in any case: the other end can say what is wrong.
+		return errors.Join(h.readHello(c), sendHello(c, h.id()))
+	})
+	if err != nil {
+		if errors.Is(err, errForeign) {
+			h.logger.Warn("refused a connection to the raft port", "from", c.RemoteAddr(), "err", err)
+		}
+		return
+	}
+	select {
+	case h.accepted <- c:
+	case <-h.ctx.Done():
+		c.Close()
+	}
+}
+
+// greet has f do so in time, and closes c if it fails.
+func (h *helloLayer) greet(c net.Conn, f func() error) error {
+	stop := context.AfterFunc(h.ctx, func() { c.Close() })
+	err := c.SetDeadline(time.Now().Add(h.timeout))
+	if err == nil {
+		err = f()
+	}
+	if !stop() && err == nil {
+		err = net.ErrClosed
+	}
+	if err == nil {
+		err = c.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		c.Close()
+	}
+	return err
+}
+
+func sendHello(w io.Writer, id string) error {
+	b := make([]byte, 0, len(helloMagic)+1+len(id))
+	b = append(b, helloMagic...)
+	b = append(b, byte(len(id))) // 32 characters
+	_, err := w.Write(append(b, id...))
+	return err
+}
+
+// readHello reads what the other end says, and refuses another cluster. Who has
+// not been told yet to which cluster it belongs talks to all.
+func (h *helloLayer) readHello(r io.Reader) error {
+	b := make([]byte, len(helloMagic)+1)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return err
+	}
+	if string(b[:len(helloMagic)]) != helloMagic {
+		return fmt.Errorf("%w, or to none: it does not speak this version's protocol between nodes", errForeign)
+	}
+	id := make([]byte, b[len(helloMagic)])
+	if _, err := io.ReadFull(r, id); err != nil {
+		return err
+	}
+	if mine := h.id(); mine != "" && len(id) > 0 && mine != string(id) {
+		return fmt.Errorf("%w: its id is %.32q, here it is %s", errForeign, id, mine)
+	}
+	if len(id) > 0 {
+		h.met(string(id))
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package cluster
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/lockcluster/lockcluster/internal/testutil"
+)
+
+// testHello is a layer of a node of the cluster id; the second result tells
+// which clusters it met.
+func testHello(t *testing.T, id string, timeout time.Duration) (*helloLayer, func() []string) {
+	t.Helper()
+	inner, err := listenTCP("127.0.0.1:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner.advertised = inner.Listener.Addr().String()
+	var mu sync.Mutex
+	var met []string
+	h := newHelloLayer(inner, func() string { return id }, func(other string) {
+		mu.Lock()
+		defer mu.Unlock()
+		met = append(met, other)
+	}, timeout, slog.New(slog.DiscardHandler))
+	t.Cleanup(func() { h.Close() })
+	return h, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return append([]string(nil), met...)
+	}
+}
+
+func dialHello(h, to *helloLayer) (net.Conn, error) {
+	return h.Dial(raft.ServerAddress(to.Addr().String()), time.Second)
+}
+
+// Nodes of one cluster reach each other, and so does a node that has not been
+// told its cluster; what is sent after the hello arrives whole.
+func TestHelloWithinACluster(t *testing.T) {
+	for _, ids := range [][2]string{{"a", "a"}, {"", "a"}, {"a", ""}, {"", ""}} {
+		from, _ := testHello(t, ids[0], helloTimeout)
+		to, met := testHello(t, ids[1], helloTimeout)
+		c, err := dialHello(from, to)
+		if err != nil {
+			t.Fatalf("%q to %q: %v", ids[0], ids[1], err)
+		}
+		in, err := to.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			c.Write([]byte("entries"))
+			c.Close()
+		}()
+		if b, err := io.ReadAll(in); err != nil || string(b) != "entries" {
+			t.Errorf("%q to %q: %q, %v", ids[0], ids[1], b, err)
+		}
+		if got := met(); ids[0] != "" && (len(got) != 1 || got[0] != ids[0]) {
+			t.Errorf("%q was told of %q", ids[1], got)
+		}
+		in.Close()
+	}
+}
+
+// A node of another cluster is refused on either end, and raft sees nothing of it.
+func TestHelloOfAnotherCluster(t *testing.T) {
+	from, _ := testHello(t, "a", helloTimeout)
+	to, met := testHello(t, "b", helloTimeout)
+	if _, err := dialHello(from, to); !errors.Is(err, errForeign) {
+		t.Fatalf("dial: %v, want %v", err, errForeign)
+	}
+	friend, _ := testHello(t, "b", helloTimeout)
+	c, err := dialHello(friend, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in, err := to.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if in.RemoteAddr().String() != c.LocalAddr().String() {
+		t.Errorf("raft got the connection of %s, want that of the friend, %s", in.RemoteAddr(), c.LocalAddr())
+	}
+	if got := met(); len(got) != 1 || got[0] != "b" {
+		t.Errorf("met %q", got)
+	}
+}
+
+// Who says something else, or nothing, holds up nobody, and is let go.
+func TestHelloOfStrangers(t *testing.T) {
+	to, _ := testHello(t, "a", time.Second)
+	addr := to.Addr().String()
+	var strangers []net.Conn
+	for _, says := range []string{"", "\x00", "GET / HTTP/1.1\r\n\r\n", helloMagic, helloMagic + "\xff"} {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, says); err != nil {
+			t.Fatal(err)
+		}
+		strangers = append(strangers, c)
+	}
+	from, _ := testHello(t, "a", helloTimeout)
+	c, err := dialHello(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in, err := to.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	for _, c := range strangers {
+		c.SetReadDeadline(time.Now().Add(20 * to.timeout))
+		if _, err := io.Copy(io.Discard, c); isTimeout(err) {
+			t.Errorf("a stranger was not let go: %v", err)
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
+// Close ends every hello that is under way, and Accept.
+func TestHelloCloses(t *testing.T) {
+	to, _ := testHello(t, "a", helloTimeout)
+	c, err := net.Dial("tcp", to.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	accepted := make(chan error, 1)
+	go func() {
+		_, err := to.Accept()
+		accepted <- err
+	}()
+	start := time.Now()
+	to.Close()
+	if err := <-accepted; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept: %v", err)
+	}
+	if took := time.Since(start); took > helloTimeout/2 {
+		t.Errorf("Close waited %s for a stranger", took)
+	}
+	testutil.WaitFor(t, time.Second, func() bool {
+		_, err := dialHello(to, to)
+		return err != nil
+	})
+}
