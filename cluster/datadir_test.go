@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -144,6 +145,16 @@ func TestDamagedDataDirIsRefused(t *testing.T) {
 		"log damaged": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, raftDir, walDir, walMetaFile), []byte(strings.Repeat("garbage ", 2000)), 0o600)
 		},
+		"one byte of the log": func(dir string) error {
+			names, err := filepath.Glob(filepath.Join(dir, raftDir, walDir, "*.wal"))
+			if err != nil || len(names) != 1 {
+				return fmt.Errorf("segments %q, %w", names, err)
+			}
+			return changeByte(names[0], 100)
+		},
+		"one byte of the vote": func(dir string) error {
+			return changeByte(filepath.Join(dir, raftDir, voteFile), boltPageHeader+boltSummed)
+		},
 	} {
 		dir := t.TempDir()
 		cfg := testConfig(dir)
@@ -167,6 +178,21 @@ func TestDamagedDataDirIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func changeByte(path string, at int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		return err
+	}
+	b[0] ^= 1
+	_, err = f.WriteAt(b, at)
+	return err
 }
 
 // The data directory and what is in it are for its owner only.

@@ -14,6 +14,7 @@ const (
 	opLogTruncate storeOp = "log truncate"
 	opLogRead     storeOp = "log read"
 	opStable      storeOp = "stable store write"
+	opStableRead  storeOp = "stable store read"
 	opSnapshot    storeOp = "snapshot write"
 )
 

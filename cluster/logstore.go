@@ -89,28 +89,3 @@ func (l *guardedLog) deleteAll() error {
 	}
 	return l.DeleteRange(first, last)
 }
-
-// guardedStable is the stable store that raft gets: it holds the term and the
-// vote, so a write that failed must stop the node before it speaks.
-type guardedStable struct {
-	raft.StableStore
-	guard *guard
-	// mayVote is asked before a vote is written; nil means always.
-	mayVote func(term uint64) error
-}
-
-// keyLastVoteTerm is raft's own key; it is written first when a vote is cast.
-const keyLastVoteTerm = "LastVoteTerm"
-
-func (s *guardedStable) Set(key, value []byte) error {
-	return s.guard.write(opStable, func() error { return s.StableStore.Set(key, value) })
-}
-
-func (s *guardedStable) SetUint64(key []byte, value uint64) error {
-	if s.mayVote != nil && string(key) == keyLastVoteTerm {
-		if err := s.mayVote(value); err != nil {
-			return err // raft answers "not granted"
-		}
-	}
-	return s.guard.write(opStable, func() error { return s.StableStore.SetUint64(key, value) })
-}

@@ -109,7 +109,7 @@ func checkSettled(path, logStore string) error {
 			return fmt.Errorf("%s is empty, though this node has held data", f)
 		}
 	}
-	return nil
+	return verifyStores(path, logStore)
 }
 
 // walMetaFile is raft-wal's own database of its segments.
