@@ -235,3 +235,31 @@ func (Import) isRequest()         {}
 func (RegisterNode) isRequest()   {}
 func (Checkpoint) isRequest()     {}
 func (BumpEpoch) isRequest()      {}
+
+// NamespaceOf returns the namespace that a request of a client is about, empty when
+// it is about the cluster itself.
+func NamespaceOf(req Request) string {
+	switch r := req.(type) {
+	case Acquire:
+		return r.Key.Namespace
+	case Release:
+		return r.Namespace
+	case ReleaseByPull:
+		return r.Namespace
+	case LockCommand:
+		return r.Namespace
+	case UnlockCommand:
+		return r.Namespace
+	case PutDocument:
+		return r.Namespace
+	case DeleteDocument:
+		return r.Namespace
+	case SetTTL:
+		return r.Namespace
+	case Txn:
+		return r.Namespace
+	case Import:
+		return r.Namespace
+	}
+	return ""
+}

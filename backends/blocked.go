@@ -146,33 +146,13 @@ func (m *image) unreadable() []Bad {
 	return all
 }
 
-// namespaceOf returns the namespace of a request.
+// namespaceOf returns the namespace of a request, of those that the road adds too.
 func namespaceOf(req lockcluster.Request) string {
 	switch r := req.(type) {
-	case lockcluster.Acquire:
-		return r.Key.Namespace
-	case lockcluster.Release:
-		return r.Namespace
-	case lockcluster.ReleaseByPull:
-		return r.Namespace
-	case lockcluster.LockCommand:
-		return r.Namespace
-	case lockcluster.UnlockCommand:
-		return r.Namespace
-	case lockcluster.PutDocument:
-		return r.Namespace
-	case lockcluster.DeleteDocument:
-		return r.Namespace
-	case lockcluster.SetTTL:
-		return r.Namespace
-	case lockcluster.Txn:
-		return r.Namespace
-	case lockcluster.Import:
-		return r.Namespace
 	case lockcluster.Mirror:
 		return r.Namespace
 	case lockcluster.Routed:
-		return namespaceOf(r.Request)
+		return lockcluster.NamespaceOf(r.Request)
 	}
-	return ""
+	return lockcluster.NamespaceOf(req)
 }

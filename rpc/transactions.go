@@ -34,30 +34,6 @@ func operationToPB(req lockcluster.Request) (*pb.Operation, error) {
 	return op, nil
 }
 
-// namespaceOfRequest returns the namespace of a request that a transaction may
-// hold.
-func namespaceOfRequest(req lockcluster.Request) string {
-	switch r := req.(type) {
-	case lockcluster.Acquire:
-		return r.Key.Namespace
-	case lockcluster.Release:
-		return r.Namespace
-	case lockcluster.ReleaseByPull:
-		return r.Namespace
-	case lockcluster.LockCommand:
-		return r.Namespace
-	case lockcluster.UnlockCommand:
-		return r.Namespace
-	case lockcluster.PutDocument:
-		return r.Namespace
-	case lockcluster.DeleteDocument:
-		return r.Namespace
-	case lockcluster.SetTTL:
-		return r.Namespace
-	}
-	return ""
-}
-
 // operationFromPB gives the operation the transaction's namespace.
 func operationFromPB(op *pb.Operation, ns string) (lockcluster.Request, error) {
 	switch r := op.GetRequest().(type) {
@@ -106,7 +82,7 @@ func txnToPB(r lockcluster.Txn) (*pb.TxnRequest, error) {
 		out.Ranges = append(out.Ranges, &pb.RangeCondition{Space: pb.Space(c.Space), Prefix: c.Prefix, Digest: c.Digest})
 	}
 	for _, req := range r.Requests {
-		if ns := namespaceOfRequest(req); ns != r.Namespace && ns != "" {
+		if ns := lockcluster.NamespaceOf(req); ns != r.Namespace && ns != "" {
 			return nil, fmt.Errorf("%w: a transaction in namespace %s holds a request for %s", lockcluster.ErrInvalid, r.Namespace, ns)
 		}
 		op, err := operationToPB(req)

@@ -198,32 +198,5 @@ func validateRouted(r lockcluster.Routed) error {
 	if _, ok := r.Request.(lockcluster.Import); ok {
 		return fmt.Errorf("%w: an import cannot be routed: leave gradual mode first", lockcluster.ErrInvalid)
 	}
-	return validateInner(namespaceOf(r.Request), r.Request)
-}
-
-// namespaceOf returns the namespace of an ordinary request.
-func namespaceOf(req lockcluster.Request) string {
-	switch r := req.(type) {
-	case lockcluster.Acquire:
-		return r.Key.Namespace
-	case lockcluster.Release:
-		return r.Namespace
-	case lockcluster.ReleaseByPull:
-		return r.Namespace
-	case lockcluster.LockCommand:
-		return r.Namespace
-	case lockcluster.UnlockCommand:
-		return r.Namespace
-	case lockcluster.PutDocument:
-		return r.Namespace
-	case lockcluster.DeleteDocument:
-		return r.Namespace
-	case lockcluster.SetTTL:
-		return r.Namespace
-	case lockcluster.Import:
-		return r.Namespace
-	case lockcluster.Txn:
-		return r.Namespace
-	}
-	return ""
+	return validateInner(lockcluster.NamespaceOf(r.Request), r.Request)
 }

@@ -230,7 +230,7 @@ func (c *Controller) StaleView() (view *state.View, age time.Duration) { return 
 // ctx ends, while the gate is closed, no leader is known or the legacy system
 // cannot be reached. Errors are those of a node of package cluster.
 func (c *Controller) Do(ctx context.Context, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
-	ns := namespaceOf(req)
+	ns := lockcluster.NamespaceOf(req)
 	if ns != "" && !c.isFounded() {
 		if err := c.awaitFounded(ctx); err != nil {
 			return lockcluster.Result{}, err
@@ -337,7 +337,7 @@ func (c *Controller) tryPinned(ctx context.Context, m *lockcluster.Migration, id
 
 // try asks once whoever decides by m.
 func (c *Controller) try(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request) (lockcluster.Result, error) {
-	if m.Decides(namespaceOf(req)) == lockcluster.SystemEnhanced {
+	if m.Decides(lockcluster.NamespaceOf(req)) == lockcluster.SystemEnhanced {
 		start := time.Now()
 		res, err := c.node.Do(ctx, id, req)
 		if err == nil && res.Status != lockcluster.StatusNotActive {
@@ -370,7 +370,7 @@ func (c *Controller) failed(m *lockcluster.Migration, req lockcluster.Request, s
 	if errors.Is(err, lockcluster.ErrInvalid) || m.GateClosed {
 		return
 	}
-	s := m.Decides(namespaceOf(req))
+	s := m.Decides(lockcluster.NamespaceOf(req))
 	if s == 0 {
 		s = lockcluster.SystemEnhanced
 	}

@@ -57,7 +57,7 @@ func mustPin(req lockcluster.Request) bool {
 // pin reads what req is about, if it has to be pinned. An answer with a status
 // is the client's: it was decided before.
 func (c *Controller) pin(ctx context.Context, m *lockcluster.Migration, id lockcluster.RequestID, req lockcluster.Request) (p pinned, answer lockcluster.Result, err error) {
-	if m.Decides(namespaceOf(req)) == lockcluster.SystemEnhanced || !mustPin(req) {
+	if m.Decides(lockcluster.NamespaceOf(req)) == lockcluster.SystemEnhanced || !mustPin(req) {
 		return pinned{req: req}, answer, nil
 	}
 	var found lockcluster.Result
@@ -71,7 +71,7 @@ func (c *Controller) pin(ctx context.Context, m *lockcluster.Migration, id lockc
 	if err != nil {
 		return p, answer, err
 	}
-	pin := lockcluster.Pin{Namespace: namespaceOf(req), Digest: digest, Found: found}
+	pin := lockcluster.Pin{Namespace: lockcluster.NamespaceOf(req), Digest: digest, Found: found}
 	if valuesSize(&found) > pinValuesMax {
 		pin.Found = state.WithoutValues(found)
 	}

@@ -62,38 +62,10 @@ func lockTarget(ns, text string) target {
 	return target{ref: lockcluster.RecordRef{Namespace: ns, Space: lockcluster.SpaceLock, Key: text}, repo: group}
 }
 
-// namespaceOf returns the namespace that a request is about, empty when it is
-// about the cluster itself.
-func namespaceOf(req lockcluster.Request) string {
-	switch r := req.(type) {
-	case lockcluster.Acquire:
-		return r.Key.Namespace
-	case lockcluster.Release:
-		return r.Namespace
-	case lockcluster.ReleaseByPull:
-		return r.Namespace
-	case lockcluster.LockCommand:
-		return r.Namespace
-	case lockcluster.UnlockCommand:
-		return r.Namespace
-	case lockcluster.PutDocument:
-		return r.Namespace
-	case lockcluster.DeleteDocument:
-		return r.Namespace
-	case lockcluster.SetTTL:
-		return r.Namespace
-	case lockcluster.Txn:
-		return r.Namespace
-	case lockcluster.Import:
-		return r.Namespace
-	}
-	return ""
-}
-
 // changedBy lists the records that a decided request may have changed.
 func changedBy(req lockcluster.Request, res *lockcluster.Result) []lockcluster.RecordRef {
 	var out []lockcluster.RecordRef
-	ns := namespaceOf(req)
+	ns := lockcluster.NamespaceOf(req)
 	switch r := req.(type) {
 	case lockcluster.Txn:
 		if res.Status != lockcluster.StatusApplied {

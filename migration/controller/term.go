@@ -213,7 +213,7 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 	}
 	defer t.gate.leave()
 	m := t.c.Migration()
-	if t.ready.Load() && !m.GateClosed && m.Decides(namespaceOf(req)) != lockcluster.SystemEnhanced {
+	if t.ready.Load() && !m.GateClosed && m.Decides(lockcluster.NamespaceOf(req)) != lockcluster.SystemEnhanced {
 		if res, err := t.c.remembered(id, req); res != nil || err != nil {
 			return *cmp.Or(res, &lockcluster.Result{}), err
 		}
@@ -228,11 +228,11 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 			return lockcluster.Result{}, fmt.Errorf("%w: %s", errNotReady, *why)
 		}
 		return lockcluster.Result{}, errNotReady
-	case m.Decides(namespaceOf(req)) == lockcluster.SystemLegacy:
+	case m.Decides(lockcluster.NamespaceOf(req)) == lockcluster.SystemLegacy:
 		res, err := t.decideLegacy(&m, req)
 		t.doubtStore(&m, err)
 		return res, err
-	case m.Decides(namespaceOf(req)) == 0:
+	case m.Decides(lockcluster.NamespaceOf(req)) == 0:
 		res, err := t.decideGradual(&m, id, req)
 		t.doubtStore(&m, err)
 		return res, err
