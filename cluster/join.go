@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/command"
 )
 
 const (
@@ -166,7 +167,7 @@ func (n *Node) watchRemoval() {
 		if lost++; lost < 2 {
 			continue
 		}
-		if applied, _ := n.machine.position(); applied > 0 && n.askWhetherRemoved() {
+		if n.askWhetherRemoved() {
 			n.halter.fail(&HaltError{
 				Cause: ErrRemoved, Op: "the other nodes do not know node " + n.cfg.NodeID,
 				Advice: "to come back, start it with a new id and an empty data directory",
@@ -179,8 +180,12 @@ func (n *Node) watchRemoval() {
 // askWhetherRemoved reports whether a node that follows a leader says that this
 // node is no member.
 func (n *Node) askWhetherRemoved() bool {
+	registered := n.lead.node
+	if applied, _ := n.machine.position(); applied == 0 {
+		registered = n.logged()
+	}
 	for _, s := range n.servers() {
-		node, ok := n.lead.node(string(s.ID))
+		node, ok := registered(string(s.ID))
 		if !ok || string(s.ID) == n.cfg.NodeID {
 			continue
 		}
@@ -196,4 +201,33 @@ func (n *Node) askWhetherRemoved() bool {
 		return len(status.Members) > 0
 	}
 	return false
+}
+
+// logged returns what nodes have registered by the log. A node that starts from
+// its log has applied nothing until a leader tells it what is committed, and a
+// removed one is told nothing. What never was committed is good enough to know
+// whom to ask.
+func (n *Node) logged() func(id string) (lockcluster.RegisterNode, bool) {
+	nodes := map[string]lockcluster.RegisterNode{}
+	first, _ := n.logs.FirstIndex()
+	last, _ := n.logs.LastIndex()
+	for i := max(first, 1); i <= last; i++ {
+		var l raft.Log
+		if err := n.logs.GetLog(i, &l); err != nil || l.Type != raft.LogCommand {
+			continue
+		}
+		entry, err := command.DecodeEntry(l.Data)
+		if err != nil {
+			continue
+		}
+		for _, c := range entry.Commands {
+			if node, ok := c.Request.(lockcluster.RegisterNode); ok {
+				nodes[node.NodeID] = node
+			}
+		}
+	}
+	return func(id string) (lockcluster.RegisterNode, bool) {
+		node, ok := nodes[id]
+		return node, ok
+	}
 }

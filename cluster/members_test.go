@@ -146,6 +146,26 @@ func TestRemovedNodeStops(t *testing.T) {
 	})
 }
 
+// A node that was removed while it was down, or is started once more after it
+// was removed, finds that out, although it has no snapshot and nobody tells it
+// what of its log is committed.
+func TestRemovedNodeFindsOutAtItsStart(t *testing.T) {
+	inBubble(t, clustertest.Options{}, func(t *testing.T, c *clustertest.Cluster) {
+		follower := c.Followers()[0]
+		mustDo(t, c, follower, acquire("acme/app", 1))
+		c.Down(follower)
+		if err := c.Node(c.Leader()).RemoveNode(t.Context(), follower); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			c.Up(follower)
+			if err := c.Halted(follower, time.Minute); !errors.Is(err, cluster.ErrRemoved) {
+				t.Fatalf("halted with %v", err)
+			}
+		}
+	})
+}
+
 // A leader that is told to remove itself hands over first.
 func TestLeaderRemovesItself(t *testing.T) {
 	inBubble(t, clustertest.Options{}, func(t *testing.T, c *clustertest.Cluster) {
