@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -48,21 +49,68 @@ func (c *Client) LeaderStatus(ctx context.Context) (ClusterStatus, error) {
 	if err != nil || s.Leader == "" || s.NodeID == s.Leader {
 		return s, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, leaderStatusTimeout)
+	defer cancel()
+	isLeader := func(of ClusterStatus, err error) bool {
+		return err == nil && of.NodeID == of.Leader && of.ClusterID == s.ClusterID
+	}
+	if addr := s.leaderAddr(); addr != "" && c.pool.learn(addr) != nil {
+		if of, err := c.Status(ctx, false); isLeader(of, err) {
+			return of, nil
+		}
+	}
+	// The address by which nodes know the leader may mean nothing here, beside a
+	// network of containers for one; one of those that were given may be its.
+	for _, e := range c.pool.endpoints {
+		if of, err := c.statusOf(ctx, e, false); isLeader(of, err) {
+			return of, nil
+		}
+	}
+	return s, nil
+}
+
+// leaderAddr is where nodes reach the leader for gRPC, empty if that is not known.
+func (s ClusterStatus) leaderAddr() string {
 	addr := s.LeaderGRPCAddr
 	for _, m := range s.Members {
 		if m.ID == s.Leader {
 			addr = cmp.Or(addr, m.GRPCAddr)
 		}
 	}
-	if addr == "" || c.pool.learn(addr) == nil {
-		return s, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, leaderStatusTimeout)
+	return addr
+}
+
+// statusOf asks one node, once.
+func (c *Client) statusOf(ctx context.Context, e *endpoint, local bool) (ClusterStatus, error) {
+	out := &pb.StatusResponse{}
+	err := c.once(ctx, e, c.cfg.TryTimeout, func(ctx context.Context, _ *endpoint, cc *grpc.ClientConn) error {
+		return cc.Invoke(ctx, pb.ClusterService_Status_FullMethodName, &pb.StatusRequest{Local: local}, out)
+	})
+	return statusFromPB(out), err
+}
+
+// Strangers returns those of the client's endpoints where a node of another
+// cluster than clusterID answers, as happens when a new cluster has the address
+// of a node that is gone: calls may go to either.
+func (c *Client) Strangers(ctx context.Context, clusterID string) []string {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	if of, err := c.Status(ctx, false); err == nil && of.NodeID == of.Leader {
-		return of, nil
+	foreign := make([]bool, len(c.pool.endpoints))
+	var wg sync.WaitGroup
+	for i, e := range c.pool.endpoints {
+		wg.Go(func() {
+			s, err := c.statusOf(ctx, e, true)
+			foreign[i] = err == nil && s.ClusterID != "" && s.ClusterID != clusterID
+		})
 	}
-	return s, nil
+	wg.Wait()
+	var addrs []string
+	for i, e := range c.pool.endpoints {
+		if foreign[i] {
+			addrs = append(addrs, e.addr)
+		}
+	}
+	return addrs
 }
 
 // AddMember adds a node as a non-voter; it becomes a voter when it has caught

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -311,6 +312,34 @@ func TestClusterCalls(t *testing.T) {
 	}
 	if leader, err := c.TransferLeader(ctx, "n1"); err != nil || leader != "n1" {
 		t.Fatalf("%s, %v", leader, err)
+	}
+}
+
+// The leader's own view is had through an endpoint that was given, where the
+// address by which the nodes know it leads nowhere.
+func TestLeaderStatusBehindOtherAddresses(t *testing.T) {
+	s := newSystem(t, 3)
+	s.setLeader(1)
+	s.advertised = testutil.FreeAddr(t)
+	for range 10 { // it begins anywhere
+		c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints(), Timeout: 5 * time.Second})
+		if st, err := c.LeaderStatus(t.Context()); err != nil || st.NodeID != "n2" {
+			t.Fatalf("seen by %s, %v", st.NodeID, err)
+		}
+	}
+	c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints()[:1], Timeout: 5 * time.Second})
+	if st, err := c.LeaderStatus(t.Context()); err != nil || st.NodeID != "n1" || st.Leader != "n2" {
+		t.Fatalf("%s leads as seen by %s, %v", st.Leader, st.NodeID, err)
+	}
+}
+
+// An endpoint where another cluster answers is told; one where nobody does is not.
+func TestStrangers(t *testing.T) {
+	ours, other := newSystem(t, 2), newSystem(t, 1)
+	other.clusterID = "other"
+	c := dial(t, rpc.ClientConfig{Endpoints: append(ours.endpoints(), other.endpoints()[0], testutil.FreeAddr(t))})
+	if got := c.Strangers(t.Context(), "c"); !slices.Equal(got, other.endpoints()) {
+		t.Errorf("strangers %v, want %v", got, other.endpoints())
 	}
 }
 

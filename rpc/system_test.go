@@ -1,6 +1,7 @@
 package rpc_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,10 @@ type system struct {
 	forward bool // nodes that do not lead forward, as those of package cluster do
 	quiet   bool // commands are not remembered in decided
 	hidden  bool // nodes do not say who leads
+
+	advertised string // the address that every node is said to have, if not its own
+	clusterID  string // "c" if empty
+
 	epoch   uint64
 	members []string
 	decided []lockcluster.RequestID // every command that reached the rules
@@ -189,8 +194,9 @@ func (n *node) StaleView() (*state.View, time.Duration) { return n.sys.store.Vie
 
 func (n *node) Status(_ context.Context, local bool) (rpc.ClusterStatus, error) {
 	id, addr := n.Leader()
+	addr = cmp.Or(n.sys.advertised, addr)
 	st := rpc.ClusterStatus{
-		NodeID: n.id, ClusterID: "c", Leader: id, LeaderGRPCAddr: addr, Term: 7, CommitIndex: 9, Mode: "enhanced",
+		NodeID: n.id, ClusterID: cmp.Or(n.sys.clusterID, "c"), Leader: id, LeaderGRPCAddr: addr, Term: 7, CommitIndex: 9, Mode: "enhanced",
 		ActiveSystem: "enhanced", Epoch: 2, Version: "v1", Locks: 3, CommandLocks: 4, Documents: 5, Members: []rpc.MemberStatus{},
 	}
 	if local {
@@ -199,7 +205,7 @@ func (n *node) Status(_ context.Context, local bool) (rpc.ClusterStatus, error) 
 	for _, m := range n.sys.nodes {
 		st.Members = append(st.Members, rpc.MemberStatus{
 			ID: m.id, Address: "raft:1", Role: "follower", Suffrage: "voter", Reachable: true, AppliedIndex: 8, StateHash: "abc",
-			GRPCAddr: m.server.GRPCAddr(), HTTPAddr: "h:1", RESPAddr: "r:1", Version: "v1", Uptime: time.Minute, Problem: "none",
+			GRPCAddr: cmp.Or(n.sys.advertised, m.server.GRPCAddr()), HTTPAddr: "h:1", RESPAddr: "r:1", Version: "v1", Uptime: time.Minute, Problem: "none",
 		})
 	}
 	return st, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -38,7 +39,7 @@ says so; without a leader the exit code is 1.`,
 				return err
 			}
 			if s.Leader == "" {
-				return errors.New("there is no leader: too few voters reach each other")
+				return errors.New("there is no leader: too few voters reach each other; start those that do not answer")
 			}
 			return nil
 		}),
@@ -52,21 +53,37 @@ says so; without a leader the exit code is 1.`,
 type statusView struct {
 	rpc.ClusterStatus
 	FromLeader bool   `json:"from_leader"`
-	Note       string `json:"note,omitempty"` // why it may not be what the cluster has
+	Note       string `json:"note,omitempty"`    // why it may not be what the cluster has
+	Warning    string `json:"warning,omitempty"` // what is wrong with the endpoints
 }
 
 // status asks the leader how the cluster is, another node if there is none.
+// Endpoints of another cluster are told.
 func (c *client) status(ctx context.Context) (statusView, error) {
 	s, err := c.LeaderStatus(ctx)
 	v := statusView{ClusterStatus: s, FromLeader: s.Leader != "" && s.NodeID == s.Leader}
-	switch {
-	case err != nil || v.FromLeader:
-	case s.Leader == "":
-		v.Note = fmt.Sprintf("as seen by %s, which has no leader", s.NodeID)
-	default:
-		v.Note = fmt.Sprintf("as seen by %s, which may be catching up: the leader %s does not answer", s.NodeID, s.Leader)
+	if err != nil {
+		return v, err
 	}
-	return v, err
+	v.Note = viewNote(v)
+	if foreign := c.Strangers(ctx, s.ClusterID); len(foreign) > 0 {
+		v.Warning = fmt.Sprintf("another cluster answers at %s than the one shown, and commands may go to either: "+
+			"name the nodes of one with --endpoints (LOCKCLUSTER_ENDPOINTS)", strings.Join(foreign, " and "))
+	}
+	return v, nil
+}
+
+// viewNote says whose view v is, if it is not the leader's.
+func viewNote(v statusView) string {
+	switch {
+	case v.FromLeader:
+		return ""
+	case v.Leader == "":
+		return fmt.Sprintf("as seen by %s, which has no leader", v.NodeID)
+	case v.LeaderGRPCAddr == "":
+		return fmt.Sprintf("as seen by %s, which may be catching up: it does not know the address of the leader %s yet", v.NodeID, v.Leader)
+	}
+	return fmt.Sprintf("as seen by %s, which may be catching up: the leader %s does not answer this command at %s", v.NodeID, v.Leader, v.LeaderGRPCAddr)
 }
 
 // statusTable writes the cluster's status for a person.
@@ -82,8 +99,10 @@ func statusTable(w io.Writer, s statusView) error {
 		what = "in the enhanced system: "
 	}
 	say(w, "%s%s\n", what, counts(s.Locks, s.CommandLocks, s.Documents, " · ", " · "))
-	if s.Note != "" {
-		say(w, "%s\n", visible(s.Note))
+	for _, text := range []string{s.Note, s.Warning} {
+		if text != "" {
+			say(w, "%s\n", visible(text))
+		}
 	}
 	say(w, "\n")
 	t := newTable(w, "NODE", "ROLE", "SUFFRAGE", "REACHABLE", "APPLIED", "STATE HASH", "RAFT")

@@ -90,6 +90,28 @@ func TestListEnds(t *testing.T) {
 	}
 }
 
+// The status says whose view it is, and what is true of the leader: that it does
+// not answer here need not mean that it is down.
+func TestViewNote(t *testing.T) {
+	of := func(id, leader, addr string) statusView {
+		return statusView{FromLeader: id == leader, ClusterStatus: rpc.ClusterStatus{NodeID: id, Leader: leader, LeaderGRPCAddr: addr}}
+	}
+	for want, v := range map[string]statusView{
+		"":                                   of("n1", "n1", "n1:7100"),
+		"as seen by n1, which has no leader": of("n1", "", ""),
+		"as seen by n1, which may be catching up: the leader n2 does not answer this command at n2:7100": of("n1", "n2", "n2:7100"),
+		"as seen by n1, which may be catching up: it does not know the address of the leader n2 yet":     of("n1", "n2", ""),
+	} {
+		if got := viewNote(v); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	var out bytes.Buffer
+	if err := statusTable(&out, statusView{Warning: "another cluster answers"}); err != nil || !strings.Contains(out.String(), "another cluster answers\n") {
+		t.Errorf("%s, %v", out.String(), err)
+	}
+}
+
 // The cluster's status and an import's report are shown as they always were.
 func TestTables(t *testing.T) {
 	var out bytes.Buffer
