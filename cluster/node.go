@@ -198,15 +198,20 @@ func (n *Node) openTransport(o options) (err error) {
 	return err
 }
 
+// unusable is the error of a data directory from which raft does not start.
+func unusable(dir string, why any) error {
+	return &DataDirError{
+		Dir: dir, Reason: fmt.Sprintf("raft cannot start from it: %v", why),
+		Advice: "if the data is damaged, remove the node from the cluster and add a new one with an empty directory",
+	}
+}
+
 // startRaft founds the cluster if the stores are empty, and starts raft.
 func (n *Node) startRaft() (err error) {
 	defer func() {
 		// Raft panics on a log that it cannot use.
 		if r := recover(); r != nil {
-			err = &DataDirError{
-				Dir: n.cfg.DataDir, Reason: fmt.Sprintf("raft cannot start from it: %v", r),
-				Advice: "if the data is damaged, remove the node from the cluster and add a new one with an empty directory",
-			}
+			err = unusable(n.cfg.DataDir, r)
 		}
 	}()
 	rc := n.cfg.raftConfig()
@@ -232,6 +237,9 @@ func (n *Node) startRaft() (err error) {
 	}
 	n.guard.writesArmed.Store(true)
 	if n.raft, err = raft.NewRaft(rc, n.machine, n.logs, n.stable, n.snaps, n.trans); err != nil {
+		if hasState {
+			return unusable(n.cfg.DataDir, err)
+		}
 		return fmt.Errorf("start raft: %w", err)
 	}
 	n.guard.readsArmed.Store(true)

@@ -215,6 +215,9 @@ func (r *offlineReader) restore(at snapshotAt) error {
 // openLog opens the log so that nothing in the data directory is written.
 func (r *offlineReader) openLog() (log raft.LogStore, done func() error, err error) {
 	if r.info.LogStore == LogStoreBoltDB {
+		if err := r.warnIfDamaged(verifyBolt(filepath.Join(r.raftPath, logFile))); err != nil {
+			return nil, nil, err
+		}
 		log, err := raftboltdb.New(raftboltdb.Options{
 			Path: filepath.Join(r.raftPath, logFile), BoltOptions: &bbolt.Options{ReadOnly: true, Timeout: boltOpenTimeout},
 		})
@@ -232,11 +235,29 @@ func (r *offlineReader) openLog() (log raft.LogStore, done func() error, err err
 	if err := os.CopyFS(filepath.Join(dir, walDir), os.DirFS(filepath.Join(r.raftPath, walDir))); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("copy it: %w", err), remove())
 	}
+	err = r.warnIfDamaged(verifyBolt(filepath.Join(dir, walDir, walMetaFile)))
+	if err == nil {
+		err = r.warnIfDamaged(verifyTail(filepath.Join(dir, walDir)))
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
 	wal, err := openWAL(filepath.Join(dir, walDir), walfs.New(), newRaftLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}
 	return wal, func() error { return errors.Join(wal.Close(), remove()) }, nil
+}
+
+// warnIfDamaged warns of damage that the libraries pass over without a word: they
+// end the log there, as after a crash. Other errors it returns.
+func (r *offlineReader) warnIfDamaged(err error) error {
+	if !errors.Is(err, errDamaged) {
+		return err
+	}
+	r.info.warn("the log is damaged (%v): what was written there and later may be left out, though it was acknowledged; "+
+		"prefer another node's data", err)
+	return nil
 }
 
 // replay applies what the log has after the snapshot, by the rules by which a

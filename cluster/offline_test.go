@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -118,6 +119,54 @@ func TestReadOfflineWithDamage(t *testing.T) {
 		}
 		if len(info.Warnings) != len(files) {
 			t.Errorf("%d snapshots are damaged, the warnings are %q", len(files), info.Warnings)
+		}
+	})
+}
+
+// Where the log's end is damaged, what is read ends before, and says so: without
+// that word a lock that was acknowledged would be gone unnoticed.
+func TestReadOfflineTellsOfADamagedLog(t *testing.T) {
+	bothStores(t, nil, func(t *testing.T, c *clustertest.Cluster) {
+		for i := range 5 {
+			mustDo(t, c, "n1", acquire(fmt.Sprintf("acme/app%d", i), i+1))
+		}
+		mustAgree(t, c)
+		c.Crash("n1")
+		raft := filepath.Join(c.Dir("n1"), "raft")
+		file, at := filepath.Join(raft, "log.db"), 20 // a root
+		if files, _ := filepath.Glob(filepath.Join(raft, "wal", "*.wal")); len(files) == 1 {
+			b, err := os.ReadFile(files[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, at = files[0], len(bytes.TrimRight(b, "\x00"))-40 // the last entry
+		}
+		damage(t, file, at)
+		_, info, err := cluster.ReadOffline(c.Dir("n1"), "")
+		if err != nil || len(info.Warnings) != 1 || !strings.Contains(info.Warnings[0], "the log is damaged") {
+			t.Errorf("%+v, %v", info, err)
+		}
+	})
+}
+
+// A node whose snapshots are all damaged says what to do.
+func TestDamagedSnapshotsAreRefused(t *testing.T) {
+	bothStores(t, snapshotting, func(t *testing.T, c *clustertest.Cluster) {
+		for i := range 40 {
+			mustDo(t, c, "n1", acquire(fmt.Sprintf("acme/app%d", i), i+1))
+		}
+		time.Sleep(3 * time.Second) // room for snapshots
+		c.Crash("n1")
+		files, err := filepath.Glob(filepath.Join(c.Dir("n1"), "raft", "snapshots", "*", "state.bin"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no snapshots: %v", err)
+		}
+		for _, f := range files {
+			damage(t, f, 200)
+		}
+		var refused *cluster.DataDirError
+		if err := c.Add("n1", "n2"); !errors.As(err, &refused) || !strings.Contains(refused.Advice, "add a new one with an empty directory") {
+			t.Errorf("got %v", err)
 		}
 	})
 }
