@@ -20,6 +20,7 @@ func TestConfigValidate(t *testing.T) {
 		{"raft address", func(c *Config) { c.RaftAddr = "n1" }},
 		{"cannot dial it", func(c *Config) { c.RaftAddr, c.InitialCluster = ":7", nil }},
 		{"cannot dial it", func(c *Config) { c.RaftAddr, c.InitialCluster = "0.0.0.0:7", nil }},
+		{"a port is at most 65535", func(c *Config) { c.RaftAddr, c.InitialCluster = "n1:99999", nil }},
 		{"log store", func(c *Config) { c.LogStore = "paper" }},
 		{"either founds", func(c *Config) { c.Join = []string{"a:1"} }},
 		{"does not name this node", func(c *Config) { c.InitialCluster[0].ID = "n2" }},

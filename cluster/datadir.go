@@ -59,7 +59,7 @@ func openDataDir(c Config) (*dataDir, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
+		return nil, refuse("cannot be made: "+err.Error(), "make it yourself and give it to this user, or give another --data-dir")
 	}
 	lock, err := os.OpenFile(filepath.Join(c.DataDir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -84,6 +84,8 @@ func checkDirEntry(path string) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
+	case errors.Is(err, syscall.ENOTDIR):
+		return &DataDirError{Dir: path, Reason: "is a file, or below one", Advice: "give another --data-dir"}
 	case err != nil:
 		return &DataDirError{Dir: path, Reason: "cannot be read: " + err.Error(), Advice: "give this user the right to read it, or another --data-dir"}
 	}

@@ -28,7 +28,7 @@ func (n *Node) join(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode join request: %w", err)
 	}
-	last := errors.New("no endpoint answered")
+	last := errors.New("nobody was asked yet")
 	var logged time.Time
 	for {
 		for _, endpoint := range n.cfg.Join {
@@ -46,7 +46,8 @@ func (n *Node) join(ctx context.Context) error {
 		}
 		if time.Since(logged) >= joinLogPause {
 			logged = time.Now()
-			n.logger.Warn("not joined yet, still trying", "endpoints", n.cfg.Join, "err", last)
+			n.logger.Warn("not joined yet, still trying", "endpoints", n.cfg.Join, "err", last,
+				"advice", "see that --join has gRPC addresses of running nodes, as 'lockcluster cluster members' shows them")
 		}
 		select {
 		case <-time.After(joinPause):

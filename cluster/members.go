@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -20,8 +21,8 @@ const (
 	memberTimeout = 5 * time.Second // to have a membership entry appended
 )
 
-// ErrMembership marks a change of the membership that is refused.
-var ErrMembership = errors.New("membership change refused")
+// ErrMembership marks a change of the members, or of who leads them, that is refused.
+var ErrMembership = errors.New("refused")
 
 func refuse(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrMembership}, args...)...)
@@ -93,11 +94,11 @@ func (n *Node) RemoveNode(ctx context.Context, id string) error {
 	}
 	switch {
 	case target.ID == "":
-		return refuse("there is no node %s", id)
+		return n.refuseUnknown(id)
 	case voters == 0 && target.Suffrage == raft.Voter:
-		return refuse("node %s is the last voter", id)
+		return refuse("node %s is the last voter; add another node before it goes", id)
 	case target.Suffrage == raft.Voter && reachable < voters/2+1:
-		return refuse("without node %s only %d of %d voters can be reached, which is no majority", id, reachable, voters)
+		return refuse("without node %s only %d of %d voters can be reached, which is no majority; start the others again first", id, reachable, voters)
 	case id == n.cfg.NodeID:
 		if err := n.transfer(ctx, ""); err != nil {
 			return fmt.Errorf("hand over before leaving: %w", err)
@@ -150,13 +151,13 @@ func (n *Node) transfer(ctx context.Context, id string) error {
 	case id == n.cfg.NodeID:
 		return nil // it leads
 	case id != "" && target.ID == "":
-		return refuse("there is no node %s", id)
+		return n.refuseUnknown(id)
 	case id != "" && target.Suffrage != raft.Voter:
-		return refuse("node %s is not a voter yet", id)
+		return refuse("node %s is not a voter yet; it becomes one when it has caught up", id)
 	case id != "" && !n.isReachable(target.ID):
-		return refuse("node %s cannot be reached", id)
+		return refuse("node %s cannot be reached; start it again, or name another one", id)
 	case others == 0:
-		return refuse("there is no other voter")
+		return refuse("there is no other voter; add a node first")
 	}
 	n.batcher.transferStarts()
 	var future raft.Future
@@ -178,6 +179,16 @@ func (n *Node) transfer(ctx context.Context, id string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("transfer leadership: %w", ctx.Err())
 	}
+}
+
+// refuseUnknown refuses what was asked of a node that is no member, and names
+// those that are: a mistyped id is seen at once.
+func (n *Node) refuseUnknown(id string) error {
+	var ids []string
+	for _, s := range n.servers() {
+		ids = append(ids, string(s.ID))
+	}
+	return refuse("there is no node %s; the members are %s", id, strings.Join(ids, ", "))
 }
 
 func (n *Node) servers() []raft.Server { return n.raft.GetConfiguration().Configuration().Servers }

@@ -97,7 +97,7 @@ func TestMembershipGuards(t *testing.T) {
 			{"node id", leader.AddNode(ctx, cluster.Member{ID: "bad id", RaftAddr: "x:1"})},
 			{"host:port", leader.AddNode(ctx, cluster.Member{ID: "n7", RaftAddr: "x"})},
 			{"there is no node n7", leader.RemoveNode(ctx, "n7")},
-			{"there is no node n7", leader.TransferLeader(ctx, "n7")},
+			{"there is no node n7; the members are n1, n2, n3", leader.TransferLeader(ctx, "n7")},
 		} {
 			if !errors.Is(tc.err, cluster.ErrMembership) || !strings.Contains(tc.err.Error(), tc.want) {
 				t.Errorf("got %v, want a refusal with %q", tc.err, tc.want)

@@ -77,11 +77,15 @@ func checkPlace(path string, overwrite bool) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
+		dir := filepath.Dir(path)
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("there is no directory %s: make it, or give another name", dir)
+		}
 		return nil
 	case err != nil:
 		return fmt.Errorf("look at the file's place: %w", err)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s: %w, and is no regular file", path, ErrExists)
+		return fmt.Errorf("%s: %w, and is no regular file: give another name", path, ErrExists)
 	case !overwrite:
 		return fmt.Errorf("%s: %w: give another name, or replace it with --overwrite", path, ErrExists)
 	}

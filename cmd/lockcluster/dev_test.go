@@ -209,13 +209,17 @@ func TestClusterCommands(t *testing.T) {
 	if s := clusterStatus(t, d); s.Leader != next {
 		t.Errorf("leader %s, want %s", s.Leader, next)
 	}
-	d.do(t, "cluster", "transfer-leader", "n9").want(t, 1, "there is no node n9")
+	d.do(t, "cluster", "transfer-leader", "n9").want(t, 1, "refused: there is no node n9; the members are n1, n2, n3")
 	d.do(t, "cluster", "members").want(t, 0, d.Nodes[2].RESPAddr)
 
 	d.do(t, "locks", "acquire", key, "--pull", "1").want(t, 0, "token 1:1")
 	file := filepath.Join(t.TempDir(), "backup")
 	d.do(t, "cluster", "snapshot", "save", file).want(t, 0, "locks          1")
 	d.do(t, "cluster", "snapshot", "save", file).want(t, 1, "is there already")
+	d.do(t, "cluster", "snapshot", "save", filepath.Dir(file), "--force").want(t, 1, "is a directory: give the name of a file")
+	nowhere := filepath.Join(filepath.Dir(file), "nowhere")
+	d.do(t, "cluster", "snapshot", "save", filepath.Join(nowhere, "backup")).want(t, 1, "there is no directory "+nowhere+": make it")
+	d.do(t, "export", "--to", "boltdb:"+filepath.Join(nowhere, "a.db")).want(t, 1, "there is no directory "+nowhere+": make it")
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the backup's mode: %v, %v", info.Mode(), err)
 	}

@@ -179,6 +179,9 @@ func TestServerWaitsToJoin(t *testing.T) {
 		return nil
 	})
 	said := s.log.String()
+	if !strings.Contains(said, "see that --join has gRPC addresses") {
+		t.Errorf("it does not say what to look at: %s", said)
+	}
 	if n := strings.Count(said, "not joined yet"); n < 1 || n > 6 || strings.Contains(said, "node serves") {
 		t.Errorf("it says %d times that it has not joined: %s", n, said)
 	}

@@ -148,8 +148,8 @@ func (f *syncingFile) Write(b []byte) (int, error) {
 // leaves all cores but one to a node on the same machine, and that one, too, when
 // the node wants it: to verify a backup takes all that it can get.
 func save(ctx context.Context, c *client, path string, force bool) (b backupView, err error) {
-	if _, err := os.Lstat(path); err == nil && !force {
-		return b, fmt.Errorf("%s is there already: give another name, or replace it with --force", path)
+	if err := checkPlace(path, force); err != nil {
+		return b, err
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	yield()
@@ -178,6 +178,23 @@ func save(ctx context.Context, c *client, path string, force bool) (b backupView
 		return b, fmt.Errorf("name backup: %w", err)
 	}
 	return b, syncDir(dir)
+}
+
+// checkPlace says what stands in the way of a new file at path, before anything
+// is asked of the cluster.
+func checkPlace(path string, force bool) error {
+	info, err := os.Lstat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("%s is a directory: give the name of a file", path)
+	case err == nil && !force:
+		return fmt.Errorf("%s is there already: give another name, or replace it with --force", path)
+	}
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("there is no directory %s: make it, or give another name", dir)
+	}
+	return nil
 }
 
 // syncDir makes a rename durable.

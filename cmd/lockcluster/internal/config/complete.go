@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/lockcluster/lockcluster/compat/bridge"
@@ -80,6 +82,9 @@ func (s *Server) checkListeners() error {
 		host, port, err := net.SplitHostPort(l.addr)
 		if err != nil || port == "" {
 			return fmt.Errorf("--%s-addr %q: want host:port", l.flag, l.addr)
+		}
+		if n, err := strconv.Atoi(port); err == nil && (n < 0 || n > math.MaxUint16) {
+			return fmt.Errorf("--%s-addr %q: a port is at most %d", l.flag, l.addr, math.MaxUint16)
 		}
 		if other, twice := seen[l.addr]; twice && port != "0" {
 			return fmt.Errorf("--%s-addr and --%s-addr are both %s: give each its own port", other, l.flag, l.addr)

@@ -237,7 +237,7 @@ func checkRunning(nodes []Node) error {
 		}
 		cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
 		if err == nil && strings.Contains(string(cmdline), "\x00--data-dir\x00"+n.DataDir+"\x00") {
-			return fmt.Errorf("node %s of an earlier run is still there as process %d; stop it first: kill %[2]d", n.ID, pid)
+			return fmt.Errorf("node %s of an earlier run is still there as process %d; press Ctrl-C where \"lockcluster dev\" runs, or if that is gone: kill %[2]d", n.ID, pid)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,11 +88,22 @@ func probe(s config.Server) error {
 	} {
 		listener, err := net.Listen("tcp", l.addr)
 		if err != nil {
-			return fmt.Errorf("cannot listen on %s %s: %w; stop what uses it, or give another address", l.flag, l.addr, cause(err))
+			return fmt.Errorf("cannot listen on %s %s: %w; %s", l.flag, l.addr, cause(err), listenAdvice(err))
 		}
 		_ = listener.Close()
 	}
 	return nil
+}
+
+// listenAdvice says what to do about an address that cannot be listened on.
+func listenAdvice(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "stop what uses it, or give another address"
+	case errors.Is(err, syscall.EACCES):
+		return "give a port from 1024 on, or the right to use this one"
+	}
+	return "give an address of this machine"
 }
 
 // cause takes the operation and the address off a network error: they are in
