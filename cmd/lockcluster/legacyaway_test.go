@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -51,6 +52,13 @@ func TestLegacySystemAway(t *testing.T) {
 	}
 	if err := status("it decides: until it is back"); err != nil {
 		t.Error(err)
+	}
+	// The log stays what its readers expect, whatever libraries have to say.
+	lines := strings.Split(s.log.String(), "\n")
+	for _, line := range lines[:len(lines)-1] {
+		if !json.Valid([]byte(line)) {
+			t.Fatalf("a line of the log is no JSON: %s", line)
+		}
 	}
 }
 

@@ -297,6 +297,7 @@ func TestSuggestionsCanBeUsed(t *testing.T) {
 		"enhanced-locking.feature-flags.debug-endpoint":  "this version has enhanced-metrics and health-checks",
 		"enhanced-locking.priority-queu":                 "unknown setting",
 		"enhanced-locking.backen":                        "unknown setting",
+		"foo":                                            `unknown setting; "lockcluster config mapping" lists all`,
 	} {
 		_, err := Normalize([]Assignment{{name, "true"}})
 		var problems Problems

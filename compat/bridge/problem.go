@@ -48,8 +48,11 @@ func (p *Problem) Error() string {
 		parts = append(parts, p.Name)
 	}
 	text := strings.Join(append(parts, p.Text), ": ")
-	if p.Nearest != "" {
+	switch {
+	case p.Nearest != "":
 		text += fmt.Sprintf(", did you mean %q?", p.Nearest)
+	case p.Text == unknownSetting:
+		text += `; "lockcluster config mapping" lists all`
 	}
 	return text
 }
@@ -66,6 +69,9 @@ func (ps Problems) Error() string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// unknownSetting is said of a name that means no setting.
+const unknownSetting = "unknown setting"
 
 // asError keeps an empty list from being an error.
 func (ps Problems) asError() error {
@@ -97,7 +103,7 @@ func unknown(at Place, name string) *Problem {
 	if strings.HasPrefix(canonical(name), flagsPrefix) {
 		return unknownFlag(at, name)
 	}
-	return &Problem{Place: at, Name: cut(name), Text: "unknown setting", Nearest: nearestName(name)}
+	return &Problem{Place: at, Name: cut(name), Text: unknownSetting, Nearest: nearestName(name)}
 }
 
 // unknownFlag returns the problem of a name that means no feature flag. There
@@ -107,7 +113,7 @@ func unknownFlag(at Place, name string) *Problem {
 	for _, f := range Features() {
 		usable = append(usable, f.Name)
 	}
-	p := &Problem{Place: at, Name: cut(name), Text: "unknown setting"}
+	p := &Problem{Place: at, Name: cut(name), Text: unknownSetting}
 	if near := nearest.Near(strings.TrimPrefix(canonical(name), flagsPrefix), usable); near != "" {
 		p.Nearest = flagsPrefix + near
 	} else {

@@ -51,7 +51,7 @@ func (c *Controller) Compare(ctx context.Context) (Comparison, error) {
 func (t *term) compareSystems(ctx context.Context) (*Comparison, error) {
 	m := t.c.Migration()
 	if m.Legacy == "" {
-		return nil, fmt.Errorf("%w: no legacy system is attached", ErrRefused)
+		return nil, fmt.Errorf("%w: no legacy system is attached, there is nothing to compare", ErrRefused)
 	}
 	mine, _ := t.c.node.StaleView()
 	old, err := t.c.legacy.view(ctx, &m)

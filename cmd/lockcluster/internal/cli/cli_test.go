@@ -77,6 +77,7 @@ func TestUsage(t *testing.T) {
 		want string
 	}{
 		{line: "frobnicate", want: `unknown command "frobnicate"`},
+		{line: "completion frobnicate", want: `unknown command "frobnicate" for "lockcluster completion"`},
 		{line: "sever", want: `did you mean "server"?`},
 		{line: "cluster stats", want: `did you mean "status"?`},
 		{line: "locks list extra", want: `unexpected "extra"`},

@@ -78,7 +78,7 @@ Exit codes:  ` + exitLine() + `
 	}
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", outputTable, "how the answer looks: table or json")
 	root.SetFlagErrorFunc(a.flagError)
-	return group(root,
+	group(root,
 		a.devCommand(),
 		a.serverCommand(),
 		a.clusterCommand(),
@@ -90,6 +90,13 @@ Exit codes:  ` + exitLine() + `
 		a.versionCommand(),
 		exitCodesCommand(),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" { // cobra's own: a shell that it does not know is no success
+			group(c)
+		}
+	}
+	return root
 }
 
 func (a *app) versionCommand() *cobra.Command {

@@ -46,6 +46,7 @@ func Run(ctx context.Context, s config.Server, logOut io.Writer) error {
 	defer tuneProcessors()()
 	before := lookAt(s.DataDir)
 	r := &runner{settings: s, logger: newLogger(logOut, s), registry: newRegistry()}
+	quietRedis(r.logger)
 	if err := r.start(password); err != nil { //nolint:contextcheck // a signal while the parts start is handled when they run
 		err = errors.Join(err, r.stop()) //nolint:contextcheck // stopping has time limits of its own
 		return errors.Join(err, before.undo())
