@@ -45,7 +45,7 @@ func TestExitCodes(t *testing.T) {
 		{"locks acquire a/b/./d/ --owner x --ttl 2000000h", 2, "a TTL lies between"},
 
 		{"locks acquire " + key + " --pull 2", 3, "is held by"},
-		{"locks release " + key + " --pull 2", 3, "is held by"},
+		{"locks release " + key + " --pull 2", 3, "release it whoever holds it with --force"},
 	} {
 		a := d.do(t, strings.Fields(c.line)...)
 		if a.code != c.code || !strings.Contains(a.stdout+a.stderr, c.text) {

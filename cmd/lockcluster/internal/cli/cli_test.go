@@ -201,7 +201,7 @@ func TestUnreachable(t *testing.T) {
 				t.Parallel()
 				begin := time.Now()
 				code, _, diagnostics := command(t, nil, append(strings.Fields(line), "--endpoints", endpoint, "--timeout", "300ms")...)
-				if code != 1 || !strings.Contains(diagnostics, "no node answers at "+endpoint+": is the cluster running?") {
+				if code != 1 || !strings.Contains(diagnostics, "no node answers at "+endpoint+": is the cluster running?") || !strings.Contains(diagnostics, "gRPC addresses") {
 					t.Errorf("exit code %d, %s", code, diagnostics)
 				}
 				if d := time.Since(begin); d > 30*time.Second {

@@ -149,7 +149,7 @@ func (f *clientFlags) explain(ctx context.Context, c *client, err error) error {
 		if !f.set("endpoints") && !f.fromEnv {
 			text += " (the addresses of lockcluster dev, as none were given)"
 		}
-		text += ": is the cluster running? Start one with 'lockcluster dev', or name its nodes with --endpoints (" + endpointsEnv + ")"
+		text += ": is the cluster running? Start one with 'lockcluster dev', or name the gRPC addresses of its nodes with --endpoints (" + endpointsEnv + ")"
 	case leaderless(ctx, c):
 		text = "the nodes answer, but there is no leader: too few voters reach each other; see 'lockcluster cluster status'"
 	default:

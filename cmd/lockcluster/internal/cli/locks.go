@@ -220,7 +220,7 @@ func (a *app) release(ctx context.Context, c *client, namespace, text string, wh
 	case result.Status == lockcluster.StatusNotFound:
 		return fmt.Errorf("%s is not locked any more", visible(answer.Key))
 	case result.Status == lockcluster.StatusNotHolder && result.Lock != nil:
-		return &exitError{exitRefused, fmt.Errorf("not released: %s is held by %s", visible(answer.Key), visible(result.Lock.Owner.String()))}
+		return &exitError{exitRefused, fmt.Errorf("not released: %s is held by %s; name that one, or release it whoever holds it with --force", visible(answer.Key), visible(result.Lock.Owner.String()))}
 	}
 	return fmt.Errorf("not released: %s %s", result.Status, result.Text)
 }
