@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -154,6 +155,7 @@ func (n *Node) metCluster(id string) {
 func (n *Node) watchRemoval() {
 	tick := time.NewTicker(removedChecks)
 	defer tick.Stop()
+	logged := sync.OnceValue(n.logged) // the log may be long
 	lost := 0
 	for {
 		select {
@@ -168,7 +170,7 @@ func (n *Node) watchRemoval() {
 		if lost++; lost < 2 {
 			continue
 		}
-		if n.askWhetherRemoved() {
+		if n.askWhetherRemoved(logged) {
 			n.halter.fail(&HaltError{
 				Cause: ErrRemoved, Op: "the other nodes do not know node " + n.cfg.NodeID,
 				Advice: "to come back, start it with a new id and an empty data directory",
@@ -180,10 +182,10 @@ func (n *Node) watchRemoval() {
 
 // askWhetherRemoved reports whether a node that follows a leader says that this
 // node is no member.
-func (n *Node) askWhetherRemoved() bool {
-	registered := n.lead.node
+func (n *Node) askWhetherRemoved(logged func() registry) bool {
+	registered := registry(n.lead.node)
 	if applied, _ := n.machine.position(); applied == 0 {
-		registered = n.logged()
+		registered = logged()
 	}
 	for _, s := range n.servers() {
 		node, ok := registered(string(s.ID))
@@ -204,11 +206,14 @@ func (n *Node) askWhetherRemoved() bool {
 	return false
 }
 
+// registry finds what a node has registered.
+type registry func(id string) (lockcluster.RegisterNode, bool)
+
 // logged returns what nodes have registered by the log. A node that starts from
 // its log has applied nothing until a leader tells it what is committed, and a
 // removed one is told nothing. What never was committed is good enough to know
 // whom to ask.
-func (n *Node) logged() func(id string) (lockcluster.RegisterNode, bool) {
+func (n *Node) logged() registry {
 	nodes := map[string]lockcluster.RegisterNode{}
 	first, _ := n.logs.FirstIndex()
 	last, _ := n.logs.LastIndex()
