@@ -3,10 +3,14 @@ package cluster_test
 import (
 	"bytes"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/cluster"
@@ -81,5 +85,59 @@ func TestAddressOfAnotherClustersNode(t *testing.T) {
 	}
 	if now, _, _ := n.Leading(); now != term {
 		t.Errorf("term %d became %d", term, now)
+	}
+}
+
+// countedLayer counts the connections that came in.
+type countedLayer struct {
+	net.Listener
+	accepted atomic.Int32
+}
+
+func (l *countedLayer) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.accepted.Add(1)
+	}
+	return c, err
+}
+
+func (*countedLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return net.DialTimeout("tcp", string(addr), timeout)
+}
+
+// A node that joins takes nothing from another cluster, which has its address from
+// when it was another node's, while it waits for an answer.
+func TestJoiningNodeAtAnotherClustersAddress(t *testing.T) {
+	o := onDisk(cluster.LogStoreWAL, nil)
+	o.TCP = true
+	old := clustertest.Start(t, o)
+	defer old.Stop()
+	mustDo(t, old, old.Leader(), acquire("old/app", 1))
+	dead := old.Followers()[0]
+	var addr string
+	for _, s := range old.Node(dead).Servers() {
+		if string(s.ID) == dead {
+			addr = string(s.Address)
+		}
+	}
+	old.Crash(dead)
+
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer := &countedLayer{Listener: l}
+	n, err := cluster.Open(cluster.Config{
+		NodeID: "m4", DataDir: t.TempDir(), RaftAddr: addr, GRPCAddr: "m4", Join: []string{"127.0.0.1:1"},
+		RequestTimeout: time.Second, Logger: slog.New(slog.DiscardHandler),
+	}, cluster.WithStreamLayer(layer), cluster.WithHalt(func(err error) { t.Errorf("the node halts: %v", err) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close(t.Context())
+	testutil.WaitFor(t, 20*time.Second, func() bool { return layer.accepted.Load() >= 5 || len(n.Servers()) > 0 })
+	if servers := n.Servers(); len(servers) > 0 {
+		t.Errorf("the node takes part in a cluster of %v", servers)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,8 +20,10 @@ import (
 const (
 	helloMagic   = "LCRAFT\x00\x01"
 	helloTimeout = 5 * time.Second
-	// hellosMax is how many connections may be at their hello at a time.
-	hellosMax = 64
+	// hellosMax is how many connections may be at their hello at a time. A member
+	// speaks at once, so of more the one that has been at it the longest goes:
+	// strangers that say nothing keep no member out.
+	hellosMax = 256
 )
 
 var errForeign = errors.New("belongs to another cluster")
@@ -30,8 +33,8 @@ var errForeign = errors.New("belongs to another cluster")
 // overwrites the log of whoever has the address now, if its term is greater.
 type helloLayer struct {
 	raft.StreamLayer
-	id      func() string // of the cluster, empty while a joining node was not told
-	met     func(id string)
+	id      func() string         // of the cluster, empty while a joining node was not told
+	met     func(id string) error // refuses a cluster that this node may not belong to
 	timeout time.Duration
 	logger  *slog.Logger
 
@@ -40,11 +43,14 @@ type helloLayer struct {
 	wg       sync.WaitGroup
 	accepted chan net.Conn
 	failed   chan error
+
+	mu       sync.Mutex // guards greeting
+	greeting []net.Conn // accepted, at their hello, the oldest first
 }
 
-// newHelloLayer wraps inner, which it closes. met is told the id of every
-// cluster that was let in; timeout is of one hello.
-func newHelloLayer(inner raft.StreamLayer, id func() string, met func(string), timeout time.Duration, l *slog.Logger) *helloLayer {
+// newHelloLayer wraps inner, which it closes. met is asked before a node of the
+// cluster id is let in; timeout is of one hello.
+func newHelloLayer(inner raft.StreamLayer, id func() string, met func(string) error, timeout time.Duration, l *slog.Logger) *helloLayer {
 	h := &helloLayer{
 		StreamLayer: inner, id: id, met: met, timeout: timeout, logger: l,
 		accepted: make(chan net.Conn), failed: make(chan error),
@@ -97,7 +103,6 @@ func (h *helloLayer) Close() error {
 
 // acceptAll runs until Close. A connection that is slow to speak holds up no other.
 func (h *helloLayer) acceptAll() {
-	free := make(chan struct{}, hellosMax)
 	for {
 		c, err := h.StreamLayer.Accept()
 		if err != nil {
@@ -108,17 +113,27 @@ func (h *helloLayer) acceptAll() {
 				return
 			}
 		}
-		select {
-		case free <- struct{}{}:
-		default:
-			c.Close()
-			continue
-		}
-		h.wg.Go(func() {
-			defer func() { <-free }()
-			h.admit(c)
-		})
+		h.begin(c)
+		h.wg.Go(func() { h.admit(c) })
 	}
+}
+
+// begin notes that c is at its hello, and closes the oldest if it is one too many.
+func (h *helloLayer) begin(c net.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.greeting = append(h.greeting, c)
+	if len(h.greeting) > hellosMax {
+		h.greeting[0].Close()
+		h.greeting = h.greeting[1:]
+	}
+}
+
+// end notes that the hello of c is over.
+func (h *helloLayer) end(c net.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.greeting = slices.DeleteFunc(h.greeting, func(other net.Conn) bool { return other == c })
 }
 
 // admit hears who has dialled, answers, and hands the connection to raft.
@@ -127,6 +142,7 @@ func (h *helloLayer) admit(c net.Conn) {
 		// The answer is sent in any case: the other end can say what is wrong.
 		return errors.Join(h.readHello(c), sendHello(c, h.id()))
 	})
+	h.end(c)
 	if err != nil {
 		if errors.Is(err, errForeign) {
 			h.logger.Warn("refused a connection to the raft port", "from", c.RemoteAddr(), "err", err)
@@ -167,8 +183,7 @@ func sendHello(w io.Writer, id string) error {
 	return err
 }
 
-// readHello reads what the other end says, and refuses another cluster. Who has
-// not been told yet to which cluster it belongs talks to all.
+// readHello reads what the other end says, and refuses another cluster.
 func (h *helloLayer) readHello(r io.Reader) error {
 	b := make([]byte, len(helloMagic)+1)
 	if _, err := io.ReadFull(r, b); err != nil {
@@ -184,8 +199,8 @@ func (h *helloLayer) readHello(r io.Reader) error {
 	if mine := h.id(); mine != "" && len(id) > 0 && mine != string(id) {
 		return fmt.Errorf("%w: its id is %.32q, here it is %s", errForeign, id, mine)
 	}
-	if len(id) > 0 {
-		h.met(string(id))
+	if len(id) == 0 {
+		return nil // it crashed before it was told, see [Node.metCluster]
 	}
-	return nil
+	return h.met(string(id))
 }

@@ -25,10 +25,11 @@ func testHello(t *testing.T, id string, timeout time.Duration) (*helloLayer, fun
 	inner.advertised = inner.Listener.Addr().String()
 	var mu sync.Mutex
 	var met []string
-	h := newHelloLayer(inner, func() string { return id }, func(other string) {
+	h := newHelloLayer(inner, func() string { return id }, func(other string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		met = append(met, other)
+		return nil
 	}, timeout, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { h.Close() })
 	return h, func() []string {
@@ -161,4 +162,32 @@ func TestHelloCloses(t *testing.T) {
 		_, err := dialHello(to, to)
 		return err != nil
 	})
+}
+
+// Strangers that connect and say nothing, however many, keep no member out.
+func TestManyStrangersKeepNoMemberOut(t *testing.T) {
+	to, _ := testHello(t, "a", time.Minute) // so that none of them times out
+	for range 2*hellosMax + 10 {
+		c, err := net.Dial("tcp", to.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	from, _ := testHello(t, "a", helloTimeout)
+	c, err := dialHello(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in, err := to.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	if n := len(to.greeting); n > hellosMax {
+		t.Errorf("%d strangers are kept, want at most %d", n, hellosMax)
+	}
 }

@@ -139,15 +139,25 @@ func (n *Node) ClusterID() string {
 	return ""
 }
 
-// metCluster is told the cluster of another node that raft talks to. A node that
-// crashed before the answer to its join came has the cluster's log and not its id.
-func (n *Node) metCluster(id string) {
-	if !n.adopts.Load() || n.ClusterID() != "" {
-		return
+// errNotTold keeps raft away from a node that is about to join.
+var errNotTold = errors.New("this node has not been told its cluster yet")
+
+// metCluster is told the cluster of another node, before raft talks to it. A node
+// that joins talks to nobody until it is told its cluster with the answer: to
+// raft, the first entries of two clusters look the same, and those of another
+// would stay. One that has a log was let in by a build that was not so strict, and
+// crashed before the answer came; it takes the log's cluster for its own.
+func (n *Node) metCluster(id string) error {
+	switch {
+	case n.ClusterID() != "" || n.dir == nil:
+		return nil
+	case !n.adopts.Load():
+		return errNotTold
 	}
 	if err := n.joined(id); err != nil {
-		n.logger.Error("the id of the cluster could not be noted", "err", err)
+		return fmt.Errorf("note the id of the cluster: %w", err)
 	}
+	return nil
 }
 
 // watchRemoval finds out that this node was removed while it could not hear it:
