@@ -237,7 +237,7 @@ func (r *offlineReader) openLog() (log raft.LogStore, done func() error, err err
 	}
 	err = r.warnIfDamaged(verifyBolt(filepath.Join(dir, walDir, walMetaFile)))
 	if err == nil {
-		err = r.warnIfDamaged(verifyTail(filepath.Join(dir, walDir)))
+		err = r.warnIfDamaged(recoverTail(filepath.Join(dir, walDir)))
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())

@@ -20,8 +20,14 @@ type guardedStable struct {
 	mayVote func(term uint64) error
 }
 
-// keyLastVoteTerm is raft's own key; it is written first when a vote is cast.
-const keyLastVoteTerm = "LastVoteTerm"
+// Raft's own keys, and raft-boltdb's bucket. When a vote is cast, LastVoteTerm is
+// written first; the term before it.
+const (
+	keyCurrentTerm  = "CurrentTerm"
+	keyLastVoteTerm = "LastVoteTerm"
+	keyLastVoteCand = "LastVoteCand"
+	boltConf        = "conf"
+)
 
 // A value is this mark, the CRC32C of its key and itself (4 bytes), and itself. One
 // without the mark is of a build that had no checksums.

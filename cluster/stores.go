@@ -72,6 +72,9 @@ func openStores(dir string, c Config, settled bool) (s Stores, closers []io.Clos
 		if err := os.MkdirAll(walPath, 0o700); err != nil {
 			return fail("log store", err)
 		}
+		if err := recoverTail(walPath); err != nil {
+			return fail("log store", err)
+		}
 		files := newWALFiles(path)
 		closers = append(closers, files)
 		log, err := openWAL(walPath, files, logger)
@@ -117,18 +120,15 @@ const walMetaFile = "wal-meta.db"
 
 // openWAL opens raft-wal, which panics on some kinds of damage.
 func openWAL(path string, files types.VFS, logger hclog.Logger) (log *wal.WAL, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			log, err = nil, fmt.Errorf("the log's files are damaged: %v", r)
-		}
-	}()
+	defer orPanic(&err)
 	return wal.Open(path, wal.WithLogger(logger), wal.WithSegmentSize(walSegmentSize),
 		wal.WithSegmentFiler(segment.NewFiler(path, files)))
 }
 
 // openBolt opens a raft-boltdb store. NoFreelistSync keeps commits cheap after
 // the file has grown; NoSync is never set.
-func openBolt(path string) (*raftboltdb.BoltStore, error) {
+func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
+	defer orPanic(&err)
 	return raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{

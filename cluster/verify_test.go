@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,9 +10,15 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
+
+	"github.com/lockcluster/lockcluster/internal/testutil"
 )
 
 // smallEntry has a length of its own, and no zeros but at its end.
@@ -32,11 +39,23 @@ func aTail(t *testing.T, entries uint64) (dir, path string) {
 	}
 	closeTestWAL(t, log, files)
 	dir = filepath.Join(raftPath, walDir)
-	name, _, err := tailSegment(dir)
-	if err != nil || name == "" {
-		t.Fatalf("segment %q, %v", name, err)
+	return dir, lastSegment(t, dir)
+}
+
+func lastSegment(t *testing.T, dir string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("segments %q, %v", names, err)
 	}
-	return dir, filepath.Join(dir, name)
+	return names[len(names)-1]
+}
+
+// damagedFrom reports up to where the first segment is valid, and whether what
+// follows is damage.
+func damagedFrom(b []byte, size int) (int, bool) {
+	tail := readTail(b, 1)
+	return tail.good, tail.damaged(b, size)
 }
 
 func mustRead(t *testing.T, path string) []byte {
@@ -114,7 +133,7 @@ func TestDamageInTheLogsTailIsFound(t *testing.T) {
 	if err := os.Truncate(path, int64(end/2)); err != nil {
 		t.Fatal(err)
 	}
-	if err := verifyTail(dir); !errors.Is(err, errDamaged) {
+	if err := recoverTail(dir); !errors.Is(err, errDamaged) {
 		t.Errorf("a shortened segment: %v", err)
 	}
 }
@@ -177,7 +196,7 @@ func TestCrashInTheLogsTailIsNoDamage(t *testing.T) {
 		if err := os.WriteFile(path, append(b, before[len(b):]...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := verifyTail(dir); err != nil {
+		if err := recoverTail(dir); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 		if !bytes.Equal(mustRead(t, path), before) {
@@ -235,7 +254,7 @@ func TestStableValuesAreVerified(t *testing.T) {
 	g := newTestGuard(func(error) {})
 	g.readsArmed.Store(false) // so that the error comes back
 	s := &guardedStable{StableStore: store, guard: g}
-	term, candidate := []byte("LastVoteTerm"), []byte("LastVoteCand")
+	term, candidate := []byte(keyLastVoteTerm), []byte(keyLastVoteCand)
 	if _, err := s.GetUint64(term); err == nil || err.Error() != "not found" {
 		t.Errorf("a key that is not there: %v", err) // raft compares the text
 	}
@@ -275,5 +294,217 @@ func TestStableValuesAreVerified(t *testing.T) {
 	}
 	if _, err := s.GetUint64(term); !errors.Is(err, errDamaged) {
 		t.Errorf("a value of another length: %v", err)
+	}
+}
+
+// A node that was killed right after it had completed a segment, before it noted
+// so, goes on: raft-wal alone would refuse every further entry.
+func TestLogGoesOnAfterACrashBetweenSegments(t *testing.T) {
+	raftPath := t.TempDir()
+	log, files := openTestWAL(t, raftPath)
+	dir := filepath.Join(raftPath, walDir)
+	before := mustRead(t, filepath.Join(dir, walMetaFile))
+	last := uint64(0)
+	for ; last < walSegmentSize>>18; last++ { // as many as do not fit
+		if err := log.StoreLog(walEntry(last + 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testutil.WaitFor(t, time.Minute, func() bool { return bytes.Contains(mustRead(t, filepath.Join(dir, walMetaFile)), []byte(`"ID":1,`)) })
+	closeTestWAL(t, log, files)
+	if err := os.Remove(lastSegment(t, dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, walMetaFile), before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time nothing is left to be done
+		if err := recoverTail(dir); err != nil {
+			t.Fatal(err)
+		}
+		log, files = openTestWAL(t, raftPath)
+		checkWAL(t, log, last)
+		last++
+		if err := log.StoreLog(walEntry(last)); err != nil {
+			t.Fatal(err)
+		}
+		closeTestWAL(t, log, files)
+	}
+}
+
+// A segment that a crash, or a full disk, kept from its full size is used none the
+// less, and is no damage after it has been used, also by a build that left it so.
+func TestSegmentThatNeverHadItsFullSize(t *testing.T) {
+	for _, size := range []int64{0, 5000, 3 << 20} {
+		for _, recovered := range []bool{true, false} {
+			dir, path := aTail(t, 0)
+			if err := os.Truncate(path, size); err != nil {
+				t.Fatal(err)
+			}
+			if recovered {
+				if err := recoverTail(dir); err != nil {
+					t.Fatalf("%d bytes: %v", size, err)
+				}
+				if info, err := os.Stat(path); err != nil || info.Size() != walSegmentSize {
+					t.Errorf("%d bytes became %d, %v", size, info.Size(), err)
+				}
+			}
+			log, files := openTestWAL(t, filepath.Dir(dir))
+			for i := uint64(1); i <= 40; i++ {
+				if err := log.StoreLog(smallEntry(i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			closeTestWAL(t, log, files)
+			if err := recoverTail(dir); err != nil {
+				t.Errorf("%d bytes, recovered before it was used: %v: %v", size, recovered, err)
+			}
+			if last := reopened(t, dir); last != 40 {
+				t.Errorf("the log ends at %d, want 40", last)
+			}
+		}
+	}
+}
+
+// What a client has sent is not taken for raft-wal's own: no value makes damage of
+// a write that a crash has cut short.
+func TestValuesThatLookLikeCommits(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	dir, path := aTail(t, 20)
+	segmentOfOthers := bytes.TrimRight(mustRead(t, path), "\x00")
+	for n := range 16 {
+		var value []byte
+		if n%2 == 0 {
+			value = bytes.Repeat([]byte{3, 0, 0, 0, 0, 0, 0, 0}, 32<<10)
+		} else {
+			value = bytes.Repeat(segmentOfOthers, 10)
+		}
+		value = append(make([]byte, n/2), value...) // aligned in all ways
+		entry := &raft.Log{Index: 21 + uint64(n), Term: 1, Type: raft.LogCommand, Data: value}
+		before := mustRead(t, path)
+		log, files := openTestWAL(t, filepath.Dir(dir))
+		if err := log.StoreLog(entry); err != nil {
+			t.Fatal(err)
+		}
+		closeTestWAL(t, log, files)
+		after := mustRead(t, path)
+		from, _ := damagedFrom(before, len(before))
+		to, _ := damagedFrom(after, len(after))
+		for range 50 {
+			cut := from + rnd.IntN(to-from-walFrame)
+			b := append(bytes.Clone(after[:cut]), make([]byte, 4096)...)
+			if good, damaged := damagedFrom(b, len(b)); damaged || good != from {
+				t.Fatalf("value %d, written up to %d of %d to %d: valid up to %d, damaged %v", n, cut, from, to, good, damaged)
+			}
+		}
+	}
+}
+
+// What raft-wal notes of its segments has no checksum, and it deletes a segment
+// that it has not noted. No changed bit makes it forget an entry.
+func TestDamagedNotesOfSegmentsAreFound(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), walDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	log, err := wal.Open(dir, wal.WithSegmentSize(32<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(1); i <= 60; i++ {
+		if err := log.StoreLog(smallEntry(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var meta metadb.BoltMetaDB
+	sound, err := meta.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(meta.Close(), verifySegments(dir, sound)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(sound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := len(sound.Segments) - 1
+	for at := range b {
+		for bit := range 8 {
+			changed := bytes.Clone(b)
+			changed[at] ^= 1 << bit
+			var s types.PersistentState
+			if json.Unmarshal(changed, &s) != nil || verifySegments(dir, s) != nil {
+				continue
+			}
+			for i := range sound.Segments {
+				if len(s.Segments) <= last || segment.FileName(s.Segments[i]) != segment.FileName(sound.Segments[i]) ||
+					s.Segments[i].MaxIndex != sound.Segments[i].MaxIndex || s.Segments[i].SealTime.IsZero() != (i == last) {
+					t.Fatalf("bit %d of %q in %.60q was not found", bit, b[at], b[max(0, at-20):])
+				}
+			}
+		}
+	}
+	if err := verifySegments(dir, types.PersistentState{}); !errors.Is(err, errDamaged) {
+		t.Errorf("no segment noted: %v", err)
+	}
+	givenUp := segment.FileName(types.SegmentInfo{ID: sound.NextSegmentID, BaseIndex: 61})
+	if err := os.WriteFile(filepath.Join(dir, givenUp), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := verifySegments(dir, sound); err != nil {
+		t.Errorf("with a segment that a full disk kept from being used: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, segment.FileName(sound.Segments[last]))); err != nil {
+		t.Fatal(err)
+	}
+	if err := verifySegments(dir, sound); !errors.Is(err, errDamaged) {
+		t.Errorf("only a later segment than the last that is noted: %v", err)
+	}
+}
+
+// A vote that is not under its key any more is not taken for one that was never
+// given.
+func TestLostVoteIsFound(t *testing.T) {
+	store := func(keys ...string) string {
+		path := filepath.Join(t.TempDir(), "x.db")
+		s, err := openBolt(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range keys {
+			if err := s.Set([]byte(k), []byte("value")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, keys := range [][]string{
+		{keyCurrentTerm}, // it has not voted yet
+		{keyCurrentTerm, keyLastVoteTerm},
+		{keyCurrentTerm, keyLastVoteTerm, keyLastVoteCand},
+	} {
+		if err := verifyVote(store(keys...)); err != nil {
+			t.Errorf("%q: %v", keys, err)
+		}
+	}
+	for _, keys := range [][]string{
+		{},
+		{keyLastVoteTerm, keyLastVoteCand},
+		{keyCurrentTerm, keyLastVoteCand},
+		{keyCurrentTerm, "LastVoteTesm", keyLastVoteCand},
+		{keyCurrentTerm, "LastVoteTesm"},
+	} {
+		if err := verifyVote(store(keys...)); !errors.Is(err, errDamaged) {
+			t.Errorf("%q: %v, want %v", keys, err, errDamaged)
+		}
 	}
 }
