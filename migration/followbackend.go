@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
@@ -144,6 +146,27 @@ func (f *FollowedFile) Take(ctx context.Context) error {
 		return errors.Join(lockcluster.ErrClosed, b.Close())
 	}
 	f.owned = b
+	return nil
+}
+
+// MayTake returns nil if [FollowedFile.Take] could have the file now, else why not.
+// It takes nothing: a lock that it gets is shared, and let go at once.
+func (f *FollowedFile) MayTake(context.Context) error {
+	if _, err := f.own(); err == nil || errors.Is(err, lockcluster.ErrClosed) {
+		return err
+	}
+	file, err := os.OpenFile(f.file, os.O_RDWR, 0) // as its owner needs it
+	if err != nil {
+		return fmt.Errorf("%w: open the legacy database: %w", backends.ErrUnavailable, err)
+	}
+	defer func() { _ = file.Close() }() // lets the lock go; nothing was written
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return fmt.Errorf("%w: %w", backends.ErrUnavailable, ErrFollowed)
+	case err != nil:
+		return fmt.Errorf("%w: ask for the lock of %s: %w", backends.ErrUnavailable, f.file, err)
+	}
 	return nil
 }
 

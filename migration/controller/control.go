@@ -183,18 +183,17 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 	short, cancel := context.WithTimeout(ctx, legacyTimeout)
 	defer cancel()
 	if err := t.c.advised(m, t.c.legacy.check(short, m)); err != nil {
-		if m.Mode == lockcluster.ModeLegacy {
-			return false, checks, fmt.Errorf("%w: the legacy system cannot be used, and in mode legacy nobody else has its locks: "+
-				"bring it back, or import a backup of it: %w", ErrRefused, err)
-		}
-		if !force || to != lockcluster.SystemEnhanced {
-			return false, checks, fmt.Errorf("%w: the legacy system cannot be used: %w", ErrRefused, err)
+		if !force || to != lockcluster.SystemEnhanced || m.Mode == lockcluster.ModeLegacy {
+			return false, checks, unusable(m, to, err)
 		}
 		return true, append(checks, "the legacy system cannot be used; the enhanced system goes on with its mirror as it is"), nil
 	}
 	checks = append(checks, "the legacy system answers")
 	if !t.ready.Load() && !t.followed(short, m) {
-		return false, checks, fmt.Errorf("%w: %w", ErrRefused, errNotUp)
+		return false, checks, t.notUp()
+	}
+	if err := t.c.legacy.mayTake(short, m); err != nil {
+		return false, checks, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if to != lockcluster.SystemEnhanced {
 		return false, checks, nil // the way back is never barred
@@ -215,6 +214,30 @@ func (t *term) mayGo(ctx context.Context, m *lockcluster.Migration, to lockclust
 	return false, checks, err
 }
 
+// unusable refuses a switch for which the legacy system cannot be used.
+func unusable(m *lockcluster.Migration, to lockcluster.System, err error) error {
+	switch {
+	case m.Mode == lockcluster.ModeLegacy:
+		return fmt.Errorf("%w: the legacy system cannot be used, and in mode legacy nobody else has its locks: "+
+			"bring it back, or import a backup of it: %w", ErrRefused, err)
+	case errors.As(err, new(*advisedError)):
+		return fmt.Errorf("%w: the legacy system cannot be used: %w", ErrRefused, err)
+	case to == lockcluster.SystemEnhanced:
+		return fmt.Errorf("%w: the legacy system cannot be used: %w; bring it back, or go on with the cluster's copy as it is: "+
+			"lockcluster cluster switch enhanced --force", ErrRefused, err)
+	}
+	return fmt.Errorf("%w: the legacy system cannot be used: %w; bring it back, or write its file anew: "+
+		"lockcluster export --to boltdb:FILE", ErrRefused, err)
+}
+
+// notUp refuses a switch because of [errNotUp], with what keeps this leader from it.
+func (t *term) notUp() error {
+	if why := t.why.Load(); why != nil {
+		return fmt.Errorf("%w: %w (the last try: %s)", ErrRefused, errNotUp, *why)
+	}
+	return fmt.Errorf("%w: %w", ErrRefused, errNotUp)
+}
+
 // leftBehind says which records a switch to the enhanced system would not carry
 // over; empty: all of them would go.
 func (t *term) leftBehind(ctx context.Context, m *lockcluster.Migration) (string, error) {
@@ -231,9 +254,11 @@ func (t *term) leftBehind(ctx context.Context, m *lockcluster.Migration) (string
 		len(bad), bad[0].Key, bad[0].Bucket, bad[0].Reason, where), nil
 }
 
-// followed reports whether an Atlantis owns the legacy system.
+// followed reports whether the legacy system is its Atlantis's until a switch
+// takes it. It changes nothing.
 func (t *term) followed(ctx context.Context, m *lockcluster.Migration) bool {
-	return errors.Is(t.own(ctx, m), migration.ErrFollowed)
+	_, err := t.c.legacy.identity(ctx, m)
+	return errors.Is(err, migration.ErrFollowed)
 }
 
 func (t *term) limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

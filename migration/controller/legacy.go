@@ -333,6 +333,7 @@ func (c *Controller) Unreadable(ctx context.Context) ([]backends.Bad, error) {
 // followed is a legacy system that an Atlantis owns until it is taken.
 type followed interface {
 	Take(ctx context.Context) error
+	MayTake(ctx context.Context) error
 	LetGo() error
 }
 
@@ -340,6 +341,15 @@ type followed interface {
 // already.
 func (l *legacy) take(ctx context.Context, m *lockcluster.Migration) error {
 	return l.ownership(ctx, m, methodTake)
+}
+
+// mayTake returns why take would fail now; it takes nothing. A node of a version
+// that cannot tell leaves that to take.
+func (l *legacy) mayTake(ctx context.Context, m *lockcluster.Migration) error {
+	if err := l.ownership(ctx, m, methodMayTake); !errors.Is(err, lockcluster.ErrInvalid) {
+		return err
+	}
+	return nil
 }
 
 // letGo gives a followed legacy system back to its Atlantis.
@@ -350,4 +360,19 @@ func (l *legacy) letGo(ctx context.Context, m *lockcluster.Migration) error {
 func (l *legacy) ownership(ctx context.Context, m *lockcluster.Migration, method string) error {
 	_, err := l.ask(ctx, m, method, nil)
 	return err
+}
+
+// serveOwnership takes a followed legacy system, asks whether that could be taken, or
+// lets it go; any other is the cluster's own.
+func serveOwnership(ctx context.Context, b backends.Backend, method string) error {
+	f, ok := b.(followed)
+	switch {
+	case !ok:
+		return nil
+	case method == methodTake:
+		return f.Take(ctx)
+	case method == methodMayTake:
+		return f.MayTake(ctx)
+	}
+	return f.LetGo()
 }

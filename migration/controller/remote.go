@@ -28,6 +28,7 @@ const (
 	methodScan       = "legacy.scan"   // a prefix
 	methodDigest     = "legacy.digest" // a namespace
 	methodTake       = "legacy.take"   // own a file that was followed
+	methodMayTake    = "legacy.may-take"
 	methodLetGo      = "legacy.let-go"
 	methodUnreadable = "legacy.unreadable"
 	methodIdentity   = "legacy.identity"
@@ -137,16 +138,8 @@ func serveLegacy(ctx context.Context, b backends.Backend, method string, body []
 		}
 		digest, records := state.ContentDigest(view, string(body))
 		return append(binary.BigEndian.AppendUint64(nil, uint64(records)), digest...), nil //nolint:gosec // a count
-	case methodTake:
-		if f, ok := b.(followed); ok {
-			return nil, f.Take(ctx)
-		}
-		return nil, nil
-	case methodLetGo:
-		if f, ok := b.(followed); ok {
-			return nil, f.LetGo()
-		}
-		return nil, nil
+	case methodTake, methodMayTake, methodLetGo:
+		return nil, serveOwnership(ctx, b, method)
 	case methodUnreadable:
 		bad, err := unreadableOf(ctx, b)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,9 +35,11 @@ type Status struct {
 	Mismatches   []migration.Mismatch     `json:"mismatches"` // the latest first
 	Switches     []Change                 `json:"switches"`   // by this leader, the latest last
 	Criteria     []string                 `json:"criteria"`
-	SwitchReady  bool                     `json:"switch_ready"`        // a switch to the enhanced system would be let through
-	Available    string                   `json:"available,omitempty"` // a legacy system that a node has and that is not attached
-	Health       json.RawMessage          `json:"health,omitempty"`    // the figures of both systems, see [Config]
+	SwitchTo     string                   `json:"switch_to,omitempty"`      // the system that a switch would have decide; the next two are about that switch
+	SwitchReady  bool                     `json:"switch_ready"`             // it would be let through now
+	SwitchWhyNot string                   `json:"switch_why_not,omitempty"` // else why not, and what to do
+	Available    string                   `json:"available,omitempty"`      // a legacy system that a node has and that is not attached
+	Health       json.RawMessage          `json:"health,omitempty"`         // the figures of both systems, see [Config]
 }
 
 // SystemStatus is what a system holds.
@@ -53,8 +56,9 @@ type LegacyStatus struct {
 	Host      string `json:"host,omitempty"`
 	Reachable bool   `json:"reachable"`
 	Problem   string `json:"problem,omitempty"`
-	ID        string `json:"id,omitempty"`      // of the store that was attached
-	Refused   bool   `json:"refused,omitempty"` // what is there is another one, see Problem
+	ID        string `json:"id,omitempty"`       // of the store that was attached
+	Refused   bool   `json:"refused,omitempty"`  // what is there is another one, see Problem
+	Followed  bool   `json:"followed,omitempty"` // it is its Atlantis's until a switch takes it
 	SystemStatus
 }
 
@@ -162,18 +166,32 @@ func (t *term) status(ctx context.Context) Status {
 	if err == nil && t.strange.Load() != nil {
 		err = t.strangeErr() // what is there can be read, and is another cluster's
 	}
+	to := lockcluster.SystemEnhanced
+	if m.Decides(m.Namespace) == to {
+		to = lockcluster.SystemLegacy
+	}
+	s.SwitchTo = to.String()
 	if err != nil {
-		s.Legacy.Problem, s.Legacy.Refused = t.c.advised(&m, err).Error(), t.strange.Load() != nil || errors.Is(err, backends.ErrOtherStore)
+		err = t.c.advised(&m, err)
+		s.Legacy.Problem, s.Legacy.Refused = err.Error(), t.strange.Load() != nil || errors.Is(err, backends.ErrOtherStore)
+		s.SwitchWhyNot = whyNot(unusable(&m, to, err))
 		return s
 	}
 	s.Legacy.Reachable, s.Legacy.SystemStatus = true, systemStatus(old, m.Namespace)
-	s.Criteria, err = t.criteria(&m)
-	behind, badErr := t.leftBehind(ctx, &m)
-	if behind != "" {
-		s.Criteria = append(s.Criteria, behind)
-	}
-	s.SwitchReady = errors.Join(err, badErr) == nil && behind == ""
+	s.Legacy.Followed = t.followed(ctx, &m)
+	s.Criteria, _ = t.criteria(&m) // the switch itself tells whether they are met
+	_, _, err = t.mayGo(ctx, &m, to, false)
+	s.SwitchReady, s.SwitchWhyNot = err == nil, whyNot(err)
 	return s
+}
+
+// whyNot is the refusal of a switch in a line.
+func whyNot(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := strings.TrimPrefix(err.Error(), ErrRefused.Error()+": ")
+	return strings.ReplaceAll(text, "\n", "; ")
 }
 
 func systemStatus(r state.Reader, ns string) SystemStatus {

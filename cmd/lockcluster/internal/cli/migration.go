@@ -77,7 +77,10 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 		_, err := fmt.Fprintln(w, text)
 		return err
 	}
-	if !s.Ready {
+	switch {
+	case s.Legacy.Followed:
+		say(w, "the file is followed: its Atlantis decides, until a switch takes the file\n")
+	case !s.Ready:
 		say(w, "the leader %s has not brought both systems up yet\n", s.Leader)
 	}
 	switch {
@@ -103,10 +106,18 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 	say(w, "\nmirror: %s behind · shadow: %s, %d compared, %d skipped, %d waiting · divergences: %d, %d unexplained\n",
 		number(s.MirrorBehind, "record"), number(s.Shadow.Operations, "operation"), s.Shadow.Compared, s.Shadow.Skipped, s.ShadowQueue,
 		s.Shadow.Total, s.Shadow.Unexplained+s.Shadow.Inherited)
+	return switchVerdict(w, s)
+}
+
+// switchVerdict says whether a switch would be let through now.
+func switchVerdict(w io.Writer, s *controller.Status) error {
 	if s.ActiveSystem == lockcluster.SystemEnhanced.String() {
 		way := "the way back: lockcluster cluster switch legacy"
-		if s.Legacy.Problem != "" {
+		switch {
+		case s.Legacy.Problem != "":
 			way = "the way back waits for the legacy system; without it: lockcluster export --to boltdb:FILE"
+		case s.SwitchWhyNot != "":
+			way = "the way back (lockcluster cluster switch legacy) would be refused: " + visible(s.SwitchWhyNot)
 		}
 		_, err := fmt.Fprintln(w, "the enhanced system decides; "+way)
 		return err
@@ -117,6 +128,9 @@ func migrationTable(w io.Writer, s *controller.Status) error {
 	verdict := "would be let through"
 	if !s.SwitchReady {
 		verdict = "would be refused"
+		if s.SwitchWhyNot != "" {
+			verdict += ": " + visible(s.SwitchWhyNot)
+		}
 	}
 	_, err := fmt.Fprintf(w, "a switch to the enhanced system %s\n", verdict)
 	return err

@@ -153,8 +153,8 @@ func TestTables(t *testing.T) {
 	golden(t, "import.txt", out.String())
 }
 
-// A change that is none is not announced as one, and the way back is not named
-// while it is barred.
+// A change that is none is not announced as one, and neither a switch nor the way
+// back is offered while it is barred: there is why, and what to do.
 func TestMigrationTables(t *testing.T) {
 	for _, c := range []struct {
 		table func(w io.Writer) error
@@ -184,11 +184,17 @@ func TestMigrationTables(t *testing.T) {
 
 	s := controller.Status{Mode: "blue-green", ActiveSystem: "enhanced", Legacy: controller.LegacyStatus{Kind: "redis", Reachable: true}}
 	const way, waits = "the way back: lockcluster cluster switch legacy", "the way back waits for the legacy system"
-	for problem, want := range map[string]string{"": way, "it was emptied": waits} {
-		s.Legacy.Problem = problem
+	for _, c := range []struct{ active, problem, whyNot, want string }{
+		{"enhanced", "", "", way},
+		{"enhanced", "it was emptied", "it was emptied", waits},
+		{"enhanced", "", "in use; stop it", "the way back (lockcluster cluster switch legacy) would be refused: in use; stop it\n"},
+		{"legacy", "", "", "a switch to the enhanced system would be let through\n"},
+		{"legacy", "", "in use; stop it", "a switch to the enhanced system would be refused: in use; stop it\n"},
+	} {
+		s.ActiveSystem, s.Legacy.Problem, s.SwitchWhyNot, s.SwitchReady = c.active, c.problem, c.whyNot, c.whyNot == ""
 		var out bytes.Buffer
-		if err := migrationTable(&out, &s); err != nil || !strings.Contains(out.String(), want) {
-			t.Errorf("%v, want %q in\n%s", err, want, out.String())
+		if err := migrationTable(&out, &s); err != nil || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%v, want %q in\n%s", err, c.want, out.String())
 		}
 	}
 }
