@@ -24,6 +24,8 @@ type Comparison struct {
 	OnlyEnhanced int          `json:"only_enhanced"`
 	Differ       int          `json:"differ"`
 	Records      []Difference `json:"records"` // at most 1000
+
+	bothDecide bool // see [sameHolder]
 }
 
 // Difference is one record that the two systems do not hold alike. It holds no
@@ -33,6 +35,8 @@ type Difference struct {
 	Key      string `json:"key"`
 	Legacy   string `json:"legacy"`   // who holds it there; empty: nobody
 	Enhanced string `json:"enhanced"` // the same
+	// Parts are what both have and not alike; none of a record that one system lacks.
+	Parts []PartDifference `json:"parts,omitempty"`
 }
 
 var spaceNames = map[lockcluster.Space]string{
@@ -61,17 +65,22 @@ func (t *term) compareSystems(ctx context.Context) (*Comparison, error) {
 	case err != nil:
 		return nil, err
 	}
+	return compareViews(old, mine, m.Namespace, m.Mode == lockcluster.ModeShadow), nil
+}
+
+// compareViews compares two systems that both decide, or of which one is the copy.
+func compareViews(old, mine state.Reader, ns string, bothDecide bool) *Comparison {
 	alike := same
-	if m.Mode == lockcluster.ModeShadow {
+	if bothDecide {
 		alike = sameHolder
 	}
-	out := &Comparison{Namespace: m.Namespace, Records: []Difference{}}
+	out := &Comparison{Namespace: ns, Records: []Difference{}, bothDecide: bothDecide}
 	for _, space := range []lockcluster.Space{lockcluster.SpaceLock, lockcluster.SpaceCommand, lockcluster.SpaceDocument} {
-		state.Keys(old, m.Namespace, space, "", func(key string) bool {
+		state.Keys(old, ns, space, "", func(key string) bool {
 			switch {
-			case state.Revision(mine, m.Namespace, space, key) == 0:
+			case state.Revision(mine, ns, space, key) == 0:
 				out.OnlyLegacy++
-			case alike(mine, old, m.Namespace, space, key):
+			case alike(mine, old, ns, space, key):
 				out.Equal++
 				return true
 			default:
@@ -80,15 +89,15 @@ func (t *term) compareSystems(ctx context.Context) (*Comparison, error) {
 			out.name(space, key, old, mine)
 			return true
 		})
-		state.Keys(mine, m.Namespace, space, "", func(key string) bool {
-			if state.Revision(old, m.Namespace, space, key) == 0 {
+		state.Keys(mine, ns, space, "", func(key string) bool {
+			if state.Revision(old, ns, space, key) == 0 {
 				out.OnlyEnhanced++
 				out.name(space, key, old, mine)
 			}
 			return true
 		})
 	}
-	return out, nil
+	return out
 }
 
 // sameHolder reports whether two systems that both decide hold a record for the
@@ -110,7 +119,9 @@ func sameHolder(a, b state.Reader, ns string, space lockcluster.Space, key strin
 func (c *Comparison) name(space lockcluster.Space, key string, old, mine state.Reader) {
 	if len(c.Records) < comparedMax {
 		ref := lockcluster.RecordRef{Namespace: c.Namespace, Space: space, Key: key}
-		c.Records = append(c.Records, Difference{Kind: spaceNames[space], Key: key, Legacy: holder(old, ref), Enhanced: holder(mine, ref)})
+		c.Records = append(c.Records, Difference{
+			Kind: spaceNames[space], Key: key, Legacy: holder(old, ref), Enhanced: holder(mine, ref), Parts: differingParts(old, mine, ref, c.bothDecide),
+		})
 	}
 }
 

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -227,23 +229,25 @@ func (a *app) migrationCompareCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare",
 		Short: "Compare what the two lock systems hold, record by record",
-		Long: `compare reads both systems and lists the records that they do not hold alike. A
-mirror that is at work may be a moment behind: what stays is a difference. If
-there is one the exit code is 3.`,
+		Long: `compare reads both systems and lists the records that they do not hold alike, and in
+what they differ; of stored values, which may hold secrets, only the size is shown.
+A mirror that is at work may be a moment behind: what stays is a difference. If
+there is one the exit code is 3. In mode shadow both systems decide, and their tokens,
+revisions and times are not compared.`,
 		Args: args(0, 0),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
 			b, err := c.CompareSystems(ctx)
 			if err != nil {
 				return err
 			}
-			var cmp controller.Comparison
-			if err := json.Unmarshal(b, &cmp); err != nil {
+			var found controller.Comparison
+			if err := json.Unmarshal(b, &found); err != nil {
 				return fmt.Errorf("read the comparison: %w", err)
 			}
-			if err := a.print(cmp, func(w io.Writer) error { return compareTable(w, &cmp) }); err != nil {
+			if err := a.print(found, func(w io.Writer) error { return compareTable(w, &found) }); err != nil {
 				return err
 			}
-			if cmp.OnlyEnhanced+cmp.OnlyLegacy+cmp.Differ > 0 {
+			if found.OnlyEnhanced+found.OnlyLegacy+found.Differ > 0 {
 				return silent(exitRefused)
 			}
 			return nil
@@ -258,9 +262,18 @@ func compareTable(w io.Writer, c *controller.Comparison) error {
 	if len(c.Records) == 0 {
 		return nil
 	}
-	t := newTable(w, "KIND", "KEY", "LEGACY", "ENHANCED")
+	t := newTable(w, "KIND", "KEY", "LEGACY", "ENHANCED", "DIFFERENT (LEGACY / ENHANCED)")
 	for _, r := range c.Records {
-		t.row(r.Kind, r.Key, r.Legacy, r.Enhanced)
+		t.row(r.Kind, r.Key, r.Legacy, r.Enhanced, partsText(&r))
 	}
 	return t.flush()
+}
+
+// partsText says in what two holders of one record differ.
+func partsText(r *controller.Difference) string {
+	texts := make([]string, len(r.Parts))
+	for i, p := range r.Parts {
+		texts[i] = fmt.Sprintf("%s %s / %s", p.Part, cmp.Or(p.Legacy, "-"), cmp.Or(p.Enhanced, "-"))
+	}
+	return strings.Join(texts, ", ")
 }

@@ -198,3 +198,22 @@ func TestMigrationTables(t *testing.T) {
 		}
 	}
 }
+
+// Two holders of one record that look alike are told apart by what differs, in the
+// table and in the JSON.
+func TestCompareOutput(t *testing.T) {
+	c := controller.Comparison{Namespace: "default", Equal: 3, Differ: 1, OnlyLegacy: 1, Records: []controller.Difference{
+		{Kind: "lock", Key: "acme/infra/./default/", Legacy: "pull request #7 of acme/infra", Enhanced: "pull request #7 of acme/infra", Parts: []controller.PartDifference{
+			{Part: "VCS host", Enhanced: "vcs.example"}, {Part: "token", Legacy: "1:3", Enhanced: "2:4"},
+		}},
+		{Kind: "command lock", Key: "apply", Legacy: "locked"},
+	}}
+	for _, output := range []string{outputTable, outputJSON} {
+		var out bytes.Buffer
+		a := &app{Streams: Streams{Out: &out}, output: output}
+		if err := a.print(c, func(w io.Writer) error { return compareTable(w, &c) }); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, "compare-"+output+".txt", out.String())
+	}
+}
