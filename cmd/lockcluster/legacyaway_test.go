@@ -6,9 +6,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/lockcluster/lockcluster/internal/testutil"
@@ -58,6 +60,30 @@ func TestLegacySystemAway(t *testing.T) {
 	for _, line := range lines[:len(lines)-1] {
 		if !json.Valid([]byte(line)) {
 			t.Fatalf("a line of the log is no JSON: %s", line)
+		}
+	}
+}
+
+// A comparison without the legacy system, whether that is gone or does not answer,
+// is no comparison without a leader: it names the legacy system and says what to do.
+func TestCompareWithoutTheLegacySystem(t *testing.T) {
+	t.Parallel()
+	old, addr := startOldRedis(t)
+	s := startServer(t, append(serverArguments(t, filepath.Join(t.TempDir(), "n1")), "--legacy-redis", "redis://"+addr+"/0")...)
+	compare := func() answer { return lockclusterCommand(t, "migration", "compare", "--endpoints", s.grpc) }
+	testutil.WaitFor(t, startTimeout, func() error {
+		if a := compare(); a.code != 0 {
+			return fmt.Errorf("compare: %s", a)
+		}
+		return nil
+	})
+	for _, signal := range []os.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+		if err := old.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if a := compare(); a.code != 1 || strings.Contains(a.stderr, "no leader") ||
+			!strings.Contains(a.stderr, "refused: the legacy system (redis) cannot be read: ") || !strings.Contains(a.stderr, "; bring it back") {
+			t.Errorf("after %s: %s", signal, a)
 		}
 	}
 }

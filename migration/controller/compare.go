@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/lockcluster/lockcluster"
 	"github.com/lockcluster/lockcluster/backends"
@@ -55,17 +56,57 @@ func (c *Controller) Compare(ctx context.Context) (Comparison, error) {
 func (t *term) compareSystems(ctx context.Context) (*Comparison, error) {
 	m := t.c.Migration()
 	if m.Legacy == "" {
-		return nil, fmt.Errorf("%w: no legacy system is attached, there is nothing to compare", ErrRefused)
+		return nil, fmt.Errorf("%w: no legacy system is attached, there is nothing to compare; \"lockcluster migration status\" says whether a node has one", ErrRefused)
 	}
+	ctx, cancel := answerable(ctx)
+	defer cancel()
 	mine, _ := t.c.node.StaleView()
-	old, err := t.c.legacy.view(ctx, &m)
+	old, err := t.legacyView(ctx, &m)
 	switch {
 	case errors.Is(err, backends.ErrOtherStore): // no other try would find the right one
 		return nil, fmt.Errorf("%w: %w", ErrRefused, t.c.advised(&m, err))
-	case err != nil:
-		return nil, err
+	case err != nil: // that is an answer: another node would find no more
+		return nil, fmt.Errorf("%w: %w", ErrRefused, away(&m, err))
 	}
 	return compareViews(old, mine, m.Namespace, m.Mode == lockcluster.ModeShadow), nil
+}
+
+// away says which legacy system cannot be read, and what to do.
+func away(m *lockcluster.Migration, err error) error {
+	if m.LegacyHost == "" {
+		return fmt.Errorf("the legacy system (%s) cannot be read: %w; bring it back, \"lockcluster migration status\" tells when it answers", m.Legacy, err)
+	}
+	return fmt.Errorf("the legacy system (%s on node %s) cannot be read: %w; bring it and the node back, \"lockcluster migration status\" tells when it answers",
+		m.Legacy, m.LegacyHost, err)
+}
+
+// answerable bounds what is done for a person with the legacy system, so that who
+// asks is still there to be told that it does not answer.
+func answerable(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := 4 * legacyTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)*4/5)
+	}
+	return context.WithTimeout(ctx, limit)
+}
+
+// legacyView returns what the legacy system holds, or an error when ctx ends: the
+// call may take longer, for example behind another one that opens a silent Redis.
+func (t *term) legacyView(ctx context.Context, m *lockcluster.Migration) (*state.View, error) {
+	var view *state.View
+	var err error // with view, read only after done
+	done := make(chan struct{})
+	t.spawn(func() {
+		defer close(done)
+		view, err = t.c.legacy.view(ctx, m)
+	})
+	select {
+	case <-done:
+		return view, err
+	case <-ctx.Done():
+	case <-t.ctx.Done():
+	}
+	return nil, fmt.Errorf("%w: it does not answer", backends.ErrUnavailable)
 }
 
 // compareViews compares two systems that both decide, or of which one is the copy.

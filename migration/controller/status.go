@@ -160,9 +160,9 @@ func (t *term) status(ctx context.Context) Status {
 		}
 		return s
 	}
-	ctx, cancel := context.WithTimeout(ctx, legacyTimeout)
+	ctx, cancel := answerable(ctx)
 	defer cancel()
-	old, err := t.c.legacy.view(ctx, &m)
+	old, err := t.legacyView(ctx, &m)
 	if err == nil && t.strange.Load() != nil {
 		err = t.strangeErr() // what is there can be read, and is another cluster's
 	}
