@@ -50,6 +50,16 @@ type Follower struct {
 	// Started is told once, when everything that the source holds is applied; may
 	// be nil.
 	Started func(FollowStats)
+	// Before is called once, with what the source holds first, before anything is
+	// applied; its error ends Run. May be nil.
+	Before func(ctx context.Context, src *Source, plan *Plan) error
+	// WaitMax is how long the source may not be readable, at the start or later,
+	// until Run gives up with [ErrGivenUp]; 0: for ever.
+	WaitMax time.Duration
+	// Waiting is told for how long the source could not be read so far, and why: after
+	// 5 s, and then at twice the time each but at least every minute. It is told 0
+	// when that is over. May be nil; it is called on a goroutine of its own.
+	Waiting func(d time.Duration, why error)
 	// Failed is told of a reading or a call of Apply that failed, once until the
 	// reason changes, and of nil when it goes on; may be nil. It is called on
 	// several goroutines, one at a time.
@@ -65,8 +75,11 @@ type Follower struct {
 	stats   FollowStats
 	lag     lagCounter
 
-	memo  *planMemo // of follow
-	blind bool      // of watch: its last look failed
+	waits waits
+
+	memo     *planMemo // of follow
+	admitted bool      // of follow: Before has let it go on
+	blind    bool      // of watch: its last look failed
 }
 
 // sighting is a change of the source, when it was seen.
@@ -96,24 +109,26 @@ type FollowStats struct {
 }
 
 // Run follows until ctx ends, which is no error. It returns an error only if
-// the source cannot be read at the start or the options are wrong. Only one
-// Run at a time.
+// the source cannot be read at the start, Before returns one, the options are
+// wrong, or the source could not be read for WaitMax. A source that keeps changing,
+// or a Redis that does not answer, is waited for at the start, too. Only one Run at
+// a time.
 func (f *Follower) Run(ctx context.Context) (FollowStats, error) {
 	if f.Interval == 0 {
 		f.Interval = f.Source.Interval()
 	}
-	version, err := f.Source.Version(ctx)
-	if err != nil {
-		return FollowStats{}, err
-	}
-	f.seen, f.memo = version, newPlanMemo()
-	ctx, cancel := context.WithCancel(ctx)
+	f.memo = newPlanMemo()
+	ctx, cancel := context.WithCancelCause(ctx)
 	changed := make(chan struct{}, 1)
 	var wg sync.WaitGroup
 	wg.Go(func() { f.watch(ctx, changed) })
-	err = f.follow(ctx, changed)
-	cancel()
+	wg.Go(func() { f.tellWaits(ctx, cancel) })
+	err := f.follow(ctx, changed)
+	cancel(nil)
 	wg.Wait()
+	if why := context.Cause(ctx); errors.Is(why, ErrGivenUp) {
+		err = why
+	}
 	return f.Stats(), err
 }
 
@@ -154,9 +169,18 @@ func (f *Follower) watch(ctx context.Context, changed chan<- struct{}) {
 	}
 }
 
-// look reports whether the source has another version than before.
+// look reports whether the source has another version than before. Until it was
+// read there is none.
 func (f *Follower) look(ctx context.Context) bool {
+	f.mu.Lock()
+	begun := f.seen != ""
+	f.mu.Unlock()
+	if !begun {
+		return false
+	}
+	end := f.waits.begin(askVersion)
 	version, err := f.Source.Version(ctx)
+	end(err)
 	now := time.Now()
 	if err != nil {
 		if ctx.Err() == nil {
@@ -227,7 +251,7 @@ func (f *Follower) follow(ctx context.Context, changed <-chan struct{}) error {
 				f.Started(f.Stats())
 			}
 			applied, wait = plan, f.Interval
-		case !begun && !errors.Is(err, ErrBusy):
+		case !begun && !mayPass(err):
 			return err
 		default:
 			if !errors.Is(err, ErrBusy) { // it only changes too fast just now
@@ -253,14 +277,23 @@ var errApply = errors.New("apply what has changed")
 
 // round reads the source and applies what differs from the plan before.
 func (f *Follower) round(ctx context.Context, before *Plan) (*Plan, string, error) {
+	end := f.waits.begin(askContent)
 	src, version, err := f.Source.Read(ctx)
+	end(err)
 	if err != nil {
 		return nil, "", err
 	}
+	f.lookFrom(version)
 	plan, err := buildPlan(src, f.PlanOptions, f.memo)
 	if err != nil {
 		return nil, "", err
 	}
+	if f.Before != nil && !f.admitted {
+		if err := f.Before(ctx, src, plan); err != nil {
+			return nil, "", err
+		}
+	}
+	f.admitted = true
 	diff := DiffPlans(before, plan)
 	isNew := before == nil || !diff.Empty()
 	if isNew {
@@ -279,6 +312,15 @@ func (f *Follower) round(ctx context.Context, before *Plan) (*Plan, string, erro
 		f.stats.Removed += len(diff.Removed)
 	}
 	return plan, version, nil
+}
+
+// lookFrom lets watch begin to look for other versions than the one read first.
+func (f *Follower) lookFrom(version string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seen == "" {
+		f.seen = version
+	}
 }
 
 // applied notes that everything up to a version, and everything that was seen

@@ -265,10 +265,7 @@ func TestFollowRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := FollowRedis(t.Context(), u)
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := FollowRedis(u)
 	defer src.Close()
 	r := &replica{}
 	f := &Follower{Source: src, Apply: r.apply, Interval: 20 * time.Millisecond}

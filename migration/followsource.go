@@ -121,14 +121,8 @@ type RedisFollow struct {
 	reader *redisReader
 }
 
-// FollowRedis connects to a Redis to follow it.
-func FollowRedis(ctx context.Context, u *RedisURL) (*RedisFollow, error) {
-	r, err := openRedis(ctx, u)
-	if err != nil {
-		return nil, err
-	}
-	return &RedisFollow{url: u, reader: r}, nil
-}
+// FollowRedis follows a Redis. It connects when that is read.
+func FollowRedis(u *RedisURL) *RedisFollow { return &RedisFollow{url: u, reader: newRedisReader(u)} }
 
 var _ FollowSource = (*RedisFollow)(nil)
 
@@ -139,7 +133,7 @@ func (r *RedisFollow) Interval() time.Duration { return redisLook }
 func (r *RedisFollow) Version(ctx context.Context) (string, error) {
 	values, _, err := r.reader.readOnce(ctx)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w: %w", r.url, ErrRedis, err)
+		return "", fmt.Errorf("%s: %w", r.url, redisError(err))
 	}
 	return contentOf(values, 0, nil, 1).Digest, nil
 }

@@ -120,10 +120,7 @@ func planBolt(ctx context.Context, o BoltImport) (*Source, *Plan, *Copy, error) 
 // keys of a Redis that are not Atlantis's.
 func ReadOrigin(ctx context.Context, from Origin) (src *Source, others int, err error) {
 	if from.Redis != nil {
-		r, err := openRedis(ctx, from.Redis)
-		if err != nil {
-			return nil, 0, err
-		}
+		r := newRedisReader(from.Redis)
 		content, err := r.read(ctx)
 		if err := errors.Join(err, r.close()); err != nil {
 			return nil, 0, fmt.Errorf("%s: %w", from.Redis, err)

@@ -28,10 +28,7 @@ const (
 // The report is nil when nothing could be read. [Report.Complete] tells
 // whether a person has to look at it.
 func ImportRedis(ctx context.Context, cluster Doer, o RedisImport) (*Report, error) {
-	reader, err := openRedis(ctx, o.URL)
-	if err != nil {
-		return nil, err
-	}
+	reader := newRedisReader(o.URL)
 	r, err := o.run(ctx, cluster, reader)
 	return r, errors.Join(err, reader.close())
 }

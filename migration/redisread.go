@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -56,13 +57,21 @@ type redisReader struct {
 	client redis.UniversalClient
 }
 
-// openRedis connects to a Redis.
-func openRedis(ctx context.Context, u *RedisURL) (*redisReader, error) {
-	r := &redisReader{client: u.open()}
-	if err := r.checkSlots(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w: %w", u, ErrRedis, err), r.close())
+// newRedisReader returns a reader, which connects when it reads.
+func newRedisReader(u *RedisURL) *redisReader { return &redisReader{client: u.open()} }
+
+// redisError says that a Redis cannot be read, and whether it does not answer, or
+// not yet.
+func redisError(err error) error {
+	var slow net.Error
+	silent := errors.As(err, &slow) && slow.Timeout() || errors.Is(err, redis.ErrPoolTimeout)
+	for _, notYet := range []string{"LOADING ", "BUSY ", "CLUSTERDOWN ", "MASTERDOWN ", "TRYAGAIN "} {
+		silent = silent || redis.HasErrorPrefix(err, notYet)
 	}
-	return r, nil
+	if silent {
+		return fmt.Errorf("%w: %w (%w); see whether it is up and can be reached from here", ErrRedis, ErrSilent, err)
+	}
+	return fmt.Errorf("%w: %w", ErrRedis, err)
 }
 
 func (r *redisReader) close() error { return r.client.Close() }
@@ -101,7 +110,7 @@ func (r *redisReader) read(ctx context.Context) (*RedisContent, error) {
 	for reading := 1; ; reading++ {
 		now, others, err := r.readOnce(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrRedis, err)
+			return nil, redisError(err)
 		}
 		if reading > 1 {
 			changed := differing(last, now)
@@ -172,6 +181,9 @@ func contentOf(values map[SourceRef]redisValue, others int, changed []SourceRef,
 
 // readOnce scans every master and gets what is Atlantis's.
 func (r *redisReader) readOnce(ctx context.Context) (map[SourceRef]redisValue, int, error) {
+	if err := r.checkSlots(ctx); err != nil {
+		return nil, 0, err
+	}
 	keys := map[string]SourceRef{}
 	others := map[string]bool{}
 	var mu sync.Mutex

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -139,6 +140,33 @@ func TestImportFollowLeavesOut(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(stdout.String(), " · 7 left out") {
 		t.Errorf("exit code %d: %s%s", code, stdout.String(), stderr.String())
 	}
+}
+
+// A follower of a Redis that does not answer says for what it waits, for how long so
+// far and until when, and ends with exit code 1 and what to do; an import without
+// --follow ends by itself, and says so as clearly. Neither shows the password.
+func TestImportWaits(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts: connected, and no answer
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	addr := silent.Addr().String()
+	d := startDev(t, "--base-port", freeBasePort(t, 1), "--nodes", "1")
+	from := "redis://:CANARY@" + addr + "/0"
+	follow := d.do(t, "import", "--follow", "--from", from, "--wait", "6s")
+	for _, want := range []string{
+		"waiting for redis://" + addr + "/0, 5s so far of at most 6s: ",
+		"lockcluster: the source could not be read for 6s: ", "then follow again; --wait says",
+	} {
+		follow.want(t, 1, want)
+	}
+	once := d.do(t, "import", "--from", from).want(t, 1, "it does not answer").want(t, 1, "see whether it is up")
+	if strings.Contains(follow.String()+once.String(), canary) {
+		t.Errorf("the password came out: %s%s", follow, once)
+	}
+	d.do(t, "locks", "list", "-o", "json").want(t, 0, "[]")
 }
 
 // A follower says at once what it follows and when it has begun, tells failures

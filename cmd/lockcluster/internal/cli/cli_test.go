@@ -113,6 +113,8 @@ func TestUsage(t *testing.T) {
 		{line: "import --from http://:CANARY@x", want: "boltdb:FILE"},
 		{line: "import --from redis://h/CANARY", want: "the database"},
 		{line: "import --from boltdb:x --on-conflict both", want: "--on-conflict"},
+		{line: "import --from boltdb:x --wait 5m", want: "--wait is for --follow"},
+		{line: "import --from boltdb:x --follow --wait -1s", want: "--wait -1s"},
 		{line: "export --to x.db", want: "boltdb:FILE"},
 		{line: "export --to boltdb:x.db --data-dir d", want: "--offline and --data-dir"},
 		{line: "dev --nodes 0", want: "--nodes 0"},

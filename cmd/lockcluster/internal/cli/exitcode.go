@@ -29,7 +29,7 @@ var exitTable = []struct {
 		"no node answers, or there is no leader",
 		"the cluster refuses it as things stand: a rule, a criterion, a setting that contradicts those it has",
 		"what is named is not there: a lock that nobody holds, a node that is no member",
-		"a file, a Redis or an old store cannot be read or written",
+		"a file, a Redis or an old store cannot be read or written (import --follow: not within --wait)",
 	}},
 	{exitUsage, "wrong usage", []string{
 		"an unknown command, flag, setting, mode or name of a feature",

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/lockcluster/lockcluster/migration"
 )
@@ -18,21 +20,20 @@ func (a *app) follow(ctx context.Context, c *client, from migration.Origin, f *i
 		return fmt.Errorf("a legacy system is attached to namespace %s, and the cluster keeps a copy of it by itself (lockcluster cluster mode blue-green); "+
 			"--follow is for a cluster without one", f.namespace)
 	}
-	source, done, err := followSource(ctx, from)
-	if err != nil {
-		return err
-	}
+	source, done := followSource(from)
 	defer done()
-	if err := guard.beforeFollow(ctx, source, o); err != nil {
-		return f.client.explain(ctx, c, err)
-	}
-	follower := a.follower(from, source, o)
+	follower := a.follower(from, source, o, f.wait)
+	follower.Before = guard.beforeFollow
 	follower.Apply = migration.FollowInto(&patientDoer{c, f.client.timeout}, f.namespace)
 	stop := guard.keepNoted(ctx, follower)
 	stats, err := follower.Run(ctx)
 	noted := stop()
-	if err != nil {
-		return err
+	switch {
+	case errors.Is(err, migration.ErrGivenUp):
+		return fmt.Errorf("%w; nothing follows it any more: look at it (an Atlantis that writes without end, a Redis that is down), "+
+			"then follow again; --wait says how long to wait", err)
+	case err != nil:
+		return f.client.explain(ctx, c, err)
 	}
 	if err := a.print(stats, func(w io.Writer) error {
 		_, err := fmt.Fprintln(w, followLine(&stats))
@@ -51,15 +52,26 @@ func (a *app) follow(ctx context.Context, c *client, from migration.Origin, f *i
 
 // follower tells the user at once what begins and what fails, and on a terminal
 // how it goes. All of that is on standard error.
-func (a *app) follower(from migration.Origin, source migration.FollowSource, o migration.PlanOptions) *migration.Follower {
+func (a *app) follower(from migration.Origin, source migration.FollowSource, o migration.PlanOptions, waitMax time.Duration) *migration.Follower {
+	limit := ""
+	if waitMax > 0 {
+		limit = fmt.Sprintf(" of at most %s", waitMax)
+	}
 	f := &migration.Follower{
-		Source: source, PlanOptions: o,
+		Source: source, PlanOptions: o, WaitMax: waitMax,
 		Started: func(s migration.FollowStats) {
 			say(a.Err, "started: %s in the cluster; stop Atlantis, wait until nothing is behind, then press Ctrl-C\n", number(s.Records, "record"))
 			if s.LeftOut > 0 {
 				say(a.Err, "left out: %s of the source that cannot be imported; \"lockcluster import --from %s --dry-run\" says why\n",
 					number(s.LeftOut, "record"), from)
 			}
+		},
+		Waiting: func(d time.Duration, why error) {
+			if why == nil {
+				say(a.Err, "%s is read again\n", from)
+				return
+			}
+			say(a.Err, "waiting for %s, %s so far%s: %s\n", from, d, limit, visible(why.Error()))
 		},
 		Failed: func(err error) {
 			if err == nil {
@@ -76,17 +88,14 @@ func (a *app) follower(from migration.Origin, source migration.FollowSource, o m
 }
 
 // followSource opens what is followed.
-func followSource(ctx context.Context, from migration.Origin) (migration.FollowSource, func(), error) {
+func followSource(from migration.Origin) (source migration.FollowSource, done func()) {
 	if from.Redis != nil {
 		silenceRedis()
-		r, err := migration.FollowRedis(ctx, from.Redis)
-		if err != nil {
-			return nil, nil, err
-		}
-		return r, func() { _ = r.Close() }, nil
+		r := migration.FollowRedis(from.Redis)
+		return r, func() { _ = r.Close() }
 	}
 	b := migration.FollowBolt(from.File, "")
-	return b, func() { _ = b.Close() }, nil
+	return b, func() { _ = b.Close() }
 }
 
 func followLine(s *migration.FollowStats) string {

@@ -2,40 +2,18 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"github.com/lockcluster/lockcluster/migration"
 )
 
-const (
-	// followNote is how often the cluster is told that it is still followed.
-	followNote = 10 * time.Second
-	// followBusy is the pause before a source is read again that is being written.
-	followBusy = 100 * time.Millisecond
-)
+// followNote is how often the cluster is told that it is still followed.
+const followNote = 10 * time.Second
 
 // beforeFollow is before for a source that is followed.
-func (g *importGuard) beforeFollow(ctx context.Context, source migration.FollowSource, o migration.PlanOptions) error {
-	if len(g.earlier) == 0 || g.again {
-		return g.note(ctx, false)
-	}
-	for {
-		src, _, err := source.Read(ctx)
-		if errors.Is(err, migration.ErrBusy) && ctx.Err() == nil {
-			time.Sleep(followBusy)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		plan, err := migration.BuildPlan(src, o)
-		if err != nil {
-			return err
-		}
-		return g.before(ctx, src, "", plan)
-	}
+func (g *importGuard) beforeFollow(ctx context.Context, src *migration.Source, plan *migration.Plan) error {
+	return g.before(ctx, src, "", plan)
 }
 
 // keepNoted has the cluster remember up to when it was followed, now and then and

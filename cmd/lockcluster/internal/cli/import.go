@@ -29,7 +29,11 @@ type importFlags struct {
 	backup     string
 	follow     bool
 	again      bool
+	wait       time.Duration
 }
+
+// followWait is how long a follower waits for a source that cannot be read.
+const followWait = 10 * time.Minute
 
 func (a *app) importCommand() *cobra.Command {
 	f := importFlags{client: clientFlags{long: true}}
@@ -54,7 +58,9 @@ lockcluster cluster snapshot restore FILE
 
 With --follow the cluster becomes a live copy of the source: what Atlantis takes
 and frees there is taken and freed here, until Ctrl-C. Nobody else may use the
-cluster meanwhile.
+cluster meanwhile. While the source cannot be read, because it changes without end or
+does not answer, it is waited for, at the start and later; that is told, and ends with
+exit code 1 after --wait.
 
 What cannot be imported is reported, and the exit code is 3: records that cannot
 be read, and locks that two pull requests claim. Their bytes, which hold secrets,
@@ -75,6 +81,7 @@ are kept in the directory --quarantine, readable by you only.`,
 	fs.StringVar(&f.quarantine, "quarantine", "lockcluster-quarantine",
 		"`directory` to keep the bytes of records in that are not imported; made when there are any; empty: keep none")
 	fs.BoolVar(&f.follow, "follow", false, "go on until Ctrl-C: keep the cluster equal to the source, while Atlantis still uses that")
+	fs.DurationVar(&f.wait, "wait", followWait, "with --follow: how long to wait for a source that cannot be read before it ends with an error; 0: until Ctrl-C")
 	fs.BoolVar(&f.again, "again", false, "bring back what the cluster has released since an earlier import")
 	fs.BoolVar(&f.redact, "redact-credentials", false, "strip user names and tokens from URLs before they are stored")
 	fs.StringVar(&f.backup, "backup", "", "save the cluster's state to this `file` before anything is imported")
@@ -94,8 +101,13 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	if err := lockcluster.ValidateNamespace(f.namespace); err != nil {
 		return usagef("--namespace: %w", err)
 	}
-	if f.dryRun && (f.follow || f.again) {
+	switch {
+	case f.dryRun && (f.follow || f.again):
 		return usagef("--dry-run asks no cluster: leave --follow and --again out")
+	case !f.follow && f.client.set("wait"):
+		return usagef("--wait is for --follow: an import without it ends by itself when the source cannot be read")
+	case f.wait < 0:
+		return usagef("--wait %s: give a time, or 0 to wait until Ctrl-C", f.wait)
 	}
 	if f.follow {
 		say(a.Err, "following %s: reading it for the first time ...\n", origin)
@@ -153,18 +165,30 @@ func (a *app) importFrom(ctx context.Context, f *importFlags) error {
 	return nil
 }
 
+// slowReading is how long an import may read its source until that is told. It ends
+// by itself.
+const slowReading = 5 * time.Second
+
 // importOrigin imports a file or a Redis.
 func (a *app) importOrigin(ctx context.Context, doer migration.Doer, from migration.Origin, f *importFlags, o migration.PlanOptions, guard *importGuard) (*migration.Report, error) {
 	bar := newProgress(a.Err, "importing")
 	defer bar.done()
+	reading := time.AfterFunc(slowReading, func() {
+		say(a.Err, "still reading %s: it is being written, or does not answer\n", from)
+	})
+	defer reading.Stop()
+	before := func(ctx context.Context, src *migration.Source, sha256 string, plan *migration.Plan) error {
+		reading.Stop()
+		return guard.before(ctx, src, sha256, plan)
+	}
 	if from.Redis != nil {
 		silenceRedis()
 		return migration.ImportRedis(ctx, doer, migration.RedisImport{
-			URL: from.Redis, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Before: guard.before, Progress: bar.show,
+			URL: from.Redis, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Before: before, Progress: bar.show,
 		})
 	}
 	return migration.ImportBolt(ctx, doer, migration.BoltImport{
-		File: from.File, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Before: guard.before, Progress: bar.show,
+		File: from.File, PlanOptions: o, DryRun: f.dryRun, QuarantineDir: f.quarantine, Before: before, Progress: bar.show,
 	})
 }
 
