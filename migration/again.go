@@ -1,6 +1,8 @@
 package migration
 
 import (
+	"cmp"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,14 +13,16 @@ import (
 	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
-// importsPrefix begins the settings in which a cluster keeps what was imported,
-// one for each namespace. They are for no person to set.
+// importsPrefix begins the settings in which a cluster keeps what was imported: one
+// for each import, so that two at the same time do not write over each other's.
+// They are for no person to set.
 const importsPrefix = "internal.imported."
 
 const (
-	// importsMax bounds the imports that a cluster remembers of a namespace.
+	// importsMax bounds the imports that a cluster remembers of a namespace; while
+	// several go on it may be some more.
 	importsMax = 8
-	// importsSizeMax keeps them below the size that a setting may have.
+	// importsSizeMax keeps one below the size that a setting may have.
 	importsSizeMax = 4000
 )
 
@@ -27,11 +31,13 @@ const (
 // what is younger than that may not have been there to be imported.
 const storedWithin = 5 * time.Second
 
-// ImportsSetting is the name under which a cluster keeps what was imported into
-// a namespace.
-func ImportsSetting(namespace string) string { return importsPrefix + namespace }
+// NewImportSetting returns the name of a setting that no other import has. What an
+// import leaves in the cluster is under that name.
+func NewImportSetting(namespace string) string {
+	return importsPrefix + namespace + "/" + rand.Text()[:16] // a namespace has no slash
+}
 
-// IsImportsSetting reports whether a setting is one of [ImportsSetting].
+// IsImportsSetting reports whether a setting is one that an import has left.
 func IsImportsSetting(name string) bool { return strings.HasPrefix(name, importsPrefix) }
 
 // Imported is what a cluster keeps of an import, so that a later one can tell
@@ -61,29 +67,76 @@ func ParseImported(setting string) (list []Imported, err error) {
 	return list, nil
 }
 
-// NoteImported returns what a cluster is to keep after an import: the list with
-// now in the place of the same import before, the latest last. One that came to
-// its end stays so while it is repeated: all that it brought was there.
-func NoteImported(list []Imported, now Imported) (string, error) {
-	list = slices.DeleteFunc(slices.Clone(list), func(old Imported) bool {
-		same := old.Origin == now.Origin && old.SHA256 == now.SHA256
-		if same && old.Complete && !now.Complete {
-			now = old
+// Remembered is one setting in which a cluster keeps what was imported.
+type Remembered struct {
+	Setting string
+	Imports []Imported // one; more where all of a namespace were kept in one setting
+}
+
+// latest is the time of the latest import in it.
+func (r *Remembered) latest() (at time.Time) {
+	for _, i := range r.Imports {
+		if i.At.After(at) {
+			at = i.At
 		}
-		return same
-	})
-	list = append(list, now)
-	list = list[max(0, len(list)-importsMax):]
-	for {
-		b, err := json.Marshal(list)
-		if err != nil || len(b) <= importsSizeMax {
-			return string(b), err
-		}
-		if len(list) == 1 {
-			return "", fmt.Errorf("%w: the name of the source is too long", lockcluster.ErrInvalid)
-		}
-		list = list[1:]
 	}
+	return at
+}
+
+// ParseMemory reads, among a cluster's settings, what was imported into a namespace,
+// the latest last. What cannot be read is an error, so that it is not taken for nothing.
+func ParseMemory(settings map[string]string, namespace string) ([]Remembered, error) {
+	var memory []Remembered
+	for name, value := range settings {
+		if rest, ok := strings.CutPrefix(name, importsPrefix+namespace); !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		list, err := ParseImported(value)
+		if err != nil {
+			return nil, err
+		}
+		memory = append(memory, Remembered{name, list})
+	}
+	slices.SortFunc(memory, func(a, b Remembered) int {
+		return cmp.Or(a.latest().Compare(b.latest()), strings.Compare(a.Setting, b.Setting))
+	})
+	return memory, nil
+}
+
+// AllImports lists what a cluster remembers, the latest last.
+func AllImports(memory []Remembered) (all []Imported) {
+	for _, r := range memory {
+		all = append(all, r.Imports...)
+	}
+	slices.SortStableFunc(all, func(a, b Imported) int { return a.At.Compare(b.At) })
+	return all
+}
+
+// NoteImported returns the value under which a cluster is to keep an import, in a
+// setting of its own, and the settings in memory that can go then: those of the same
+// import before, unless it came to its end then and has not now, and the oldest
+// beyond what is kept. Whoever else notes an import meanwhile takes nothing from this
+// one: nobody writes into another's setting, and what goes is old.
+func NoteImported(memory []Remembered, now Imported) (value string, outdated []string, err error) {
+	b, err := json.Marshal([]Imported{now})
+	switch {
+	case err != nil:
+		return "", nil, err
+	case len(b) > importsSizeMax:
+		return "", nil, fmt.Errorf("%w: the name of the source is too long", lockcluster.ErrInvalid)
+	}
+	var kept []string
+	for _, r := range memory {
+		replaces := func(old Imported) bool {
+			return old.Origin == now.Origin && old.SHA256 == now.SHA256 && (now.Complete || !old.Complete)
+		}
+		if slices.ContainsFunc(r.Imports, func(old Imported) bool { return !replaces(old) }) {
+			kept = append(kept, r.Setting)
+		} else {
+			outdated = append(outdated, r.Setting)
+		}
+	}
+	return string(b), append(outdated, kept[:max(0, len(kept)+1-importsMax)]...), nil
 }
 
 // BroughtBack returns the records of a plan that a cluster had from an earlier

@@ -1,12 +1,14 @@
 package migration
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
+	"github.com/lockcluster/lockcluster/fsm/state"
 )
 
 // A source with three locks, as an Atlantis leaves it, is imported into a cluster
@@ -89,42 +91,103 @@ func TestBroughtBack(t *testing.T) {
 	}
 }
 
-// A cluster remembers a bounded number of imports, the latest ones, each once.
-func TestNoteImported(t *testing.T) {
-	var list []Imported
-	for i := range 3 * importsMax {
-		text, err := NoteImported(list, Imported{Origin: strings.Repeat("long", i*10), At: noon, OnConflict: "fail"})
-		if err != nil || len(text) > importsSizeMax {
-			t.Fatalf("%d bytes, %v", len(text), err)
-		}
-		if list, err = ParseImported(text); err != nil || len(list) > importsMax || len(list[len(list)-1].Origin) != i*40 {
-			t.Fatalf("import %d: %d are kept, %v", i, len(list), err)
-		}
-	}
-	last := list[len(list)-1]
-	last.Complete = true
-	text, err := NoteImported(list, last)
+// memory is what a cluster keeps among its settings.
+type memory map[string]string
+
+func (m memory) read(t *testing.T, namespace string) []Remembered {
+	t.Helper()
+	out, err := ParseMemory(m, namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := ParseImported(text); err != nil || len(again) != len(list) || !again[len(again)-1].Complete {
-		t.Errorf("its end is noted as another import: %+v, %v", again, err)
+	return out
+}
+
+// note is an import that has read the memory before, and notes itself now.
+func (m memory) note(t *testing.T, before []Remembered, setting string, now Imported) {
+	t.Helper()
+	value, outdated, err := NoteImported(before, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(outdated, setting) {
+		t.Errorf("%s outdates itself", setting)
+	}
+	m[setting] = value
+	for _, name := range outdated {
+		delete(m, name)
+	}
+}
+
+func origins(memory []Remembered) (out []string) {
+	for _, i := range AllImports(memory) {
+		out = append(out, i.Origin)
+	}
+	return out
+}
+
+// Imports that go on at the same time, each with the memory as it was when it began,
+// lose nothing of each other, whatever the order in which they note their progress.
+func TestImportsAtTheSameTimeAreAllRemembered(t *testing.T) {
+	m := memory{}
+	before := m.read(t, "default")
+	a, b := Imported{Origin: "a", SHA256: "1", At: noon}, Imported{Origin: "b", SHA256: "2", At: noon.Add(time.Second)}
+	settings := map[string]string{"a": NewImportSetting("default"), "b": NewImportSetting("default")}
+	for _, now := range []Imported{a, b, b, a, a} {
+		m.note(t, before, settings[now.Origin], now)
+		now.Complete = true
+		m.note(t, before, settings[now.Origin], now)
+	}
+	all := AllImports(m.read(t, "default"))
+	if len(all) != 2 || all[0].Origin != "a" || all[1].Origin != "b" || !all[0].Complete || !all[1].Complete {
+		t.Errorf("remembered %+v", all)
+	}
+	if other := m.read(t, "defaul"); other != nil {
+		t.Errorf("another namespace remembers %+v", other)
+	}
+}
+
+// A cluster remembers a bounded number of imports, the latest ones, each once, and
+// one that came to its end while it is repeated. What was kept in one setting for a
+// whole namespace is remembered with the rest.
+func TestNoteImported(t *testing.T) {
+	m := memory{importsPrefix + "default": `[{"origin":"old","at":"2020-01-01T00:00:00Z","on_conflict":"fail","complete":true}]`}
+	if got := origins(m.read(t, "default")); !slices.Equal(got, []string{"old"}) {
+		t.Errorf("of an earlier version: %q", got)
+	}
+	for i := range 3 * importsMax {
+		at := noon.Add(time.Duration(i) * time.Minute)
+		m.note(t, m.read(t, "default"), NewImportSetting("default"), Imported{Origin: fmt.Sprint(i), At: at, OnConflict: "fail"})
+		if got := origins(m.read(t, "default")); len(got) != min(i+2, importsMax) || got[len(got)-1] != fmt.Sprint(i) {
+			t.Fatalf("after import %d: %q", i, got)
+		}
+	}
+	last := Imported{Origin: "last", SHA256: "1", At: noon.Add(time.Hour), OnConflict: "fail"}
+	own := NewImportSetting("default")
+	for _, complete := range []bool{false, true} {
+		last.Complete = complete
+		m.note(t, m.read(t, "default"), NewImportSetting("default"), last)
 	}
 	repeated := last
-	repeated.Complete, repeated.At = false, noon.Add(time.Hour)
-	if list, err = ParseImported(text); err != nil {
-		t.Fatal(err)
+	repeated.Complete, repeated.At = false, noon.Add(2*time.Hour)
+	m.note(t, m.read(t, "default"), own, repeated)
+	got := AllImports(m.read(t, "default"))
+	if n := len(got); got[n-2] != last || got[n-1] != repeated || got[n-3].Origin == "last" {
+		t.Errorf("an import that ended is forgotten while it is repeated, or kept twice: %+v", got)
 	}
-	if text, err = NoteImported(list, repeated); err != nil {
-		t.Fatal(err)
-	}
-	if list, err = ParseImported(text); err != nil || list[len(list)-1] != last {
-		t.Errorf("an import that ended is forgotten while it is repeated: %+v, %v", list[len(list)-1], err)
-	}
-	if _, err := NoteImported(nil, Imported{Origin: strings.Repeat("x", importsSizeMax)}); err == nil {
+	if _, _, err := NoteImported(nil, Imported{Origin: strings.Repeat("x", importsSizeMax)}); err == nil {
 		t.Error("a name that is too long was kept")
 	}
-	if _, err := ParseImported("{"); err == nil {
+	m[importsPrefix+"default"] = "{"
+	if _, err := ParseMemory(m, "default"); err == nil {
 		t.Error("what cannot be read was taken for nothing")
+	}
+}
+
+// The name under which an import is kept has room in the log, whatever its namespace.
+func TestImportSettingHasRoom(t *testing.T) {
+	name := NewImportSetting(strings.Repeat("n", 64))
+	if err := state.Validate(lockcluster.SetConfig{Settings: []lockcluster.Setting{{Name: name, Value: strings.Repeat("x", importsSizeMax)}}}); err != nil || !IsImportsSetting(name) {
+		t.Errorf("%s: %v", name, err)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/lockcluster/lockcluster/internal/testutil"
 )
@@ -234,6 +237,66 @@ func TestImportFollow(t *testing.T) {
 	if out := d.do(t, "config", "get", "-o", "json").stdout; strings.Contains(out, "internal") {
 		t.Errorf("config get shows %s", out)
 	}
+}
+
+// Two imports at the same time are both remembered: what either has brought and
+// somebody has released since, neither brings back unasked.
+func TestImportsAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "--base-port", freeBasePort(t, 1), "--nodes", "1")
+	var files []string
+	var followers []*exec.Cmd
+	for _, repo := range []string{"acme/one", "acme/two"} {
+		file := oneLock(t, repo)
+		cmd := exec.Command(binary, "import", "--follow", "--from", "boltdb:"+file, "--endpoints", d.endpoints())
+		var stderr safeBuffer
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = cmd.Process.Kill() }()
+		testutil.WaitFor(t, startTimeout, func() error {
+			if !strings.Contains(stderr.String(), "started: 1 record") {
+				return fmt.Errorf("it says %s", stderr.String())
+			}
+			return nil
+		})
+		files, followers = append(files, file), append(followers, cmd)
+	}
+	for _, cmd := range []*exec.Cmd{followers[1], followers[0]} { // who began first, and knows of no other, ends last
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, repo := range []string{"acme/one", "acme/two"} {
+		d.do(t, "locks", "release", repo+"/./default/", "--force").want(t, 0, "released")
+		d.do(t, "import", "--from", "boltdb:"+files[i]).want(t, 1, "would bring 1 record back")
+	}
+}
+
+// oneLock makes an atlantis.db that holds the lock of one pull request.
+func oneLock(t *testing.T, repo string) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "atlantis.db")
+	db, err := bolt.Open(file, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		b, err := tx.CreateBucket([]byte("runLocks"))
+		if err != nil {
+			return err
+		}
+		value := fmt.Sprintf(`{"Project":{"RepoFullName":%q,"Path":"."},"Pull":{"Num":1},"User":{"Username":"ada"},"Workspace":"default","Time":"2026-01-02T03:04:05Z"}`, repo)
+		return b.Put([]byte(repo+"/./default/"), []byte(value))
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func sum(t *testing.T, path string) [32]byte {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,11 +17,12 @@ import (
 // importGuard keeps an import from bringing back what the cluster has released
 // since an earlier one. The cluster remembers the imports for it.
 type importGuard struct {
-	client    *client
-	namespace string
-	again     bool // let everything through
-	now       migration.Imported
-	earlier   []migration.Imported
+	client  *client
+	again   bool // let everything through
+	now     migration.Imported
+	setting string                 // of now
+	memory  []migration.Remembered // what was there before, without what now has replaced
+	earlier []migration.Imported   // all that was there before
 }
 
 func newImportGuard(ctx context.Context, c *client, from migration.Origin, f *importFlags, policy migration.ConflictPolicy) (*importGuard, error) {
@@ -35,12 +37,12 @@ func newImportGuard(ctx context.Context, c *client, from migration.Origin, f *im
 	if err != nil {
 		return nil, err
 	}
-	earlier, err := migration.ParseImported(settings[migration.ImportsSetting(f.namespace)])
+	memory, err := migration.ParseMemory(settings, f.namespace)
 	if err != nil {
 		return nil, err
 	}
 	return &importGuard{
-		client: c, namespace: f.namespace, again: f.again, earlier: earlier,
+		client: c, again: f.again, setting: migration.NewImportSetting(f.namespace), memory: memory, earlier: migration.AllImports(memory),
 		now: migration.Imported{Origin: originName(from), At: time.Now().UTC().Round(0), OnConflict: policy.String()},
 	}, nil
 }
@@ -79,17 +81,28 @@ func (g *importGuard) before(ctx context.Context, src *migration.Source, sha256 
 	return g.note(ctx, false)
 }
 
-// note has the cluster remember the import.
+// note has the cluster remember the import, and forget what that replaces.
 func (g *importGuard) note(ctx context.Context, complete bool) error {
 	g.now.Complete = complete
-	value, err := migration.NoteImported(g.earlier, g.now)
+	value, outdated, err := migration.NoteImported(g.memory, g.now)
 	if err == nil {
-		_, err = g.client.SetSettings(ctx, map[string]string{migration.ImportsSetting(g.namespace): value}, "import")
+		err = g.set(ctx, g.setting, value)
+	}
+	for _, name := range outdated {
+		if err == nil {
+			err = g.set(ctx, name, "")
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("have the cluster remember the import: %w", err)
 	}
+	g.memory = slices.DeleteFunc(g.memory, func(r migration.Remembered) bool { return slices.Contains(outdated, r.Setting) })
 	return nil
+}
+
+func (g *importGuard) set(ctx context.Context, name, value string) error {
+	_, err := g.client.SetSettings(ctx, map[string]string{name: value}, "import")
+	return err
 }
 
 // backShown bounds the records that a refusal names.
