@@ -74,7 +74,7 @@ func TestSwitchWaitsForANewLeader(t *testing.T) {
 			_, err := s.switchTo(to)
 			done <- err
 		}()
-		time.Sleep(50 * time.Millisecond)
+		s.Eventually("both wait for their turn", func() bool { return term.turns.Load() == 3 })
 		release()
 		if err := <-done; err != nil {
 			t.Errorf("the switch to %s was not carried out by a leader that took over: %v", to, err)

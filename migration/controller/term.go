@@ -38,6 +38,7 @@ type term struct {
 	toEnhanced *dirty // what the legacy system has changed: the enhanced mirror's work
 	queue      *shadowQueue
 	changing   chan struct{} // holds one token while the migration state is changed
+	turns      atomic.Int32  // changes of the migration state that go on or wait for their turn
 	wg         sync.WaitGroup
 	doubtMu    sync.Mutex // guards doubts
 	doubts     int        // since takeOverAgain is at work; 0: it is not
@@ -114,40 +115,20 @@ func (t *term) spawn(f func()) {
 // alone lets one change of the migration state at a time go on; done must
 // follow.
 func (t *term) alone(ctx context.Context) (done func(), err error) {
+	t.turns.Add(1)
 	select {
 	case t.changing <- struct{}{}:
-		return func() { <-t.changing }, nil
+		return func() {
+			<-t.changing
+			t.turns.Add(-1)
+		}, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: another change of the migration state is under way", ErrRefused)
+		err = fmt.Errorf("%w: another change of the migration state is under way; try again in a moment", ErrRefused)
 	case <-t.ctx.Done():
-		return nil, errNotReady
+		err = errNotReady
 	}
-}
-
-// followPause is between two looks at a legacy system that an Atlantis owns.
-const followPause = 200 * time.Millisecond
-
-// followLegacy keeps the enhanced system a copy of a legacy system that an
-// Atlantis still owns: as long as it cannot be fenced this node decides nothing.
-func (t *term) followLegacy() {
-	seen := uint64(0)
-	for t.c.sleep(t.ctx, followPause) {
-		m := t.c.Migration()
-		if t.ready.Load() || t.strange.Load() != nil || m.GateClosed || m.Mode != lockcluster.ModeShadow && (m.Mode != lockcluster.ModeBlueGreen || m.Active != lockcluster.SystemLegacy) {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(t.ctx, 4*legacyTimeout)
-		view, err := t.c.legacy.view(ctx, &m)
-		if err == nil && view.Index() != seen {
-			if err = t.copyAll(ctx, &m, lockcluster.SystemEnhanced); err == nil {
-				seen = view.Index()
-			}
-		}
-		cancel()
-		if err != nil && !errors.Is(err, errMoved) {
-			t.warnOnce("the legacy system cannot be followed", err)
-		}
-	}
+	t.turns.Add(-1)
+	return nil, err
 }
 
 // align fences the legacy system and brings the mirrors up, as m's mode needs
