@@ -50,19 +50,10 @@ func (c *Client) change(ctx context.Context, method string, in, out proto.Messag
 	})
 }
 
-// question makes a call that reads the legacy system, which any node may take its
-// time for; half of the time is left for another node.
-func (c *Client) question(ctx context.Context, method string, in, out proto.Message) error {
-	l := limits{total: c.cfg.Timeout, try: max(c.cfg.TryTimeout, c.cfg.Timeout/2)}
-	return c.retry(ctx, kindAnyNode, l, func(ctx context.Context, _ *endpoint, cc *grpc.ClientConn) error {
-		return cc.Invoke(ctx, method, in, out)
-	})
-}
-
 // MigrationStatus returns how the migration stands, as JSON.
 func (c *Client) MigrationStatus(ctx context.Context) ([]byte, error) {
 	out := &pb.GetMigrationResponse{}
-	err := c.question(ctx, pb.MigrationService_GetMigration_FullMethodName, &pb.GetMigrationRequest{}, out)
+	err := c.call(ctx, kindAnyNode, pb.MigrationService_GetMigration_FullMethodName, &pb.GetMigrationRequest{}, out)
 	return out.GetStatus(), err
 }
 
@@ -70,7 +61,12 @@ func (c *Client) MigrationStatus(ctx context.Context) ([]byte, error) {
 // legacy system cannot be read, or none is attached, it is an [ErrRefused].
 func (c *Client) CompareSystems(ctx context.Context) ([]byte, error) {
 	out := &pb.CompareResponse{}
-	err := c.question(ctx, pb.MigrationService_Compare_FullMethodName, &pb.CompareRequest{}, out)
+	// The legacy system is read, which may take its time; half of it is left for
+	// another node.
+	l := limits{total: c.cfg.Timeout, try: max(c.cfg.TryTimeout, c.cfg.Timeout/2)}
+	err := c.retry(ctx, kindAnyNode, l, func(ctx context.Context, _ *endpoint, cc *grpc.ClientConn) error {
+		return cc.Invoke(ctx, pb.MigrationService_Compare_FullMethodName, &pb.CompareRequest{}, out)
+	})
 	return out.GetComparison(), err
 }
 
