@@ -16,8 +16,9 @@ type guardedLog struct {
 	guard     *guard
 	monotonic bool
 	appended  atomic.Uint64 // bytes appended since the node started
-	// stored, if set, is told what was appended.
-	stored func([]*raft.Log)
+	// storing and stored, if set, are told what is about to be appended, and what
+	// was.
+	storing, stored func([]*raft.Log)
 }
 
 func newGuardedLog(inner raft.LogStore, g *guard) *guardedLog {
@@ -45,6 +46,9 @@ func (l *guardedLog) GetLog(index uint64, log *raft.Log) error {
 func (l *guardedLog) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
 
 func (l *guardedLog) StoreLogs(logs []*raft.Log) error {
+	if l.storing != nil {
+		l.storing(logs)
+	}
 	err := l.guard.write(opLogAppend, func() error { return l.LogStore.StoreLogs(logs) })
 	if err == nil {
 		var n uint64

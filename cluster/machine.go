@@ -174,6 +174,14 @@ func (m *machine) stored(logs []*raft.Log) {
 	}
 }
 
+// proposed reports whether this node has proposed the entry data and does not know
+// its fate.
+func (m *machine) proposed(data []byte) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.flights[dataKey(data)] != nil
+}
+
 func (m *machine) land(data []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -19,8 +20,9 @@ type transport struct {
 	raft.Transport
 	acks *acks
 
-	mu        sync.Mutex // guards committed
+	mu        sync.Mutex // guards what follows
 	committed map[raft.ServerID]uint64
+	pipelines []*pipeline // replaced, never changed in place
 }
 
 var (
@@ -62,22 +64,25 @@ func (t *transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAd
 	if err != nil {
 		return nil, err
 	}
-	return &pipeline{AppendPipeline: p, transport: t, id: id}, nil
+	wrapped := newPipeline(p, t, id)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pipelines = append(slices.Clip(t.pipelines), wrapped)
+	return wrapped, nil
 }
 
-type pipeline struct {
-	raft.AppendPipeline
-	transport *transport
-	id        raft.ServerID
+// open returns the pipelines that raft has open. They are not to be changed.
+func (t *transport) open() []*pipeline {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.pipelines
 }
 
-// AppendEntries implements [raft.AppendPipeline].
-func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	f, err := p.AppendPipeline.AppendEntries(args, resp)
-	if err == nil {
-		p.transport.noteCommitted(p.id, args.LeaderCommitIndex)
-	}
-	return f, err
+// forget takes a pipeline out that is closed.
+func (t *transport) forget(p *pipeline) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pipelines = slices.DeleteFunc(slices.Clone(t.pipelines), func(other *pipeline) bool { return other == p })
 }
 
 func (t *transport) noteCommitted(id raft.ServerID, index uint64) {
