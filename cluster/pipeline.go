@@ -222,7 +222,7 @@ func (n *Node) sendEarly(logs []*raft.Log) {
 		p.sendEarly(&raft.AppendEntriesRequest{
 			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.NodeID), Addr: addr},
 			Term:      entry.Term, PrevLogEntry: before.Index, PrevLogTerm: before.Term, Entries: logs,
-			LeaderCommitIndex: min(applied, before.Index), Leader: addr,
+			LeaderCommitIndex: min(applied, before.Index),
 		})
 	}
 	runtime.Gosched() // the write would keep the only processor, if there is one
