@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	// earlyBytesMax is how large an entry may be that is sent early.
-	earlyBytesMax = 64 << 10
+	// earlyBytesMax is how large an entry may be that is sent early. With many
+	// clients entries are larger, and several are under way anyway: it would only
+	// cost.
+	earlyBytesMax = 16 << 10
 	// earlyMax is how old the sending may be when raft asks for it. Raft takes the
 	// time at which it sees an answer for that of the contact.
 	earlyMax = 100 * time.Millisecond
