@@ -213,14 +213,20 @@ func (a answer) want(t *testing.T, code int, text string) answer {
 	return a
 }
 
-// alive reports whether a process is there and no zombie.
+// alive reports whether a process is there and no zombie. One whose first
+// thread is a zombie lives on, with its open files and their locks, until the
+// last of its threads has ended.
 func alive(pid int) bool {
-	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
 		return false
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	return !strings.HasPrefix(rest, "Z")
+	if _, rest, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(rest, "Z") {
+		return true
+	}
+	threads, err := os.ReadDir(filepath.Join(dir, "task"))
+	return err == nil && len(threads) > 1
 }
 
 // wantNoneLeft waits until no node's process is there.
