@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,13 +19,20 @@ const (
 	copyEager = 200
 	// copyPause is the pause between later tries.
 	copyPause = 2 * time.Millisecond
-	// copyInMemory is up to which size a file is read in one go, so that a
-	// writer has the least time to come in between.
+	// copyInMemory is up to which size a file is read into memory first, so that
+	// a writer has the least time to come in between.
 	copyInMemory = 64 << 20
+	// copyReaders is how many read into memory at the same time, for the same
+	// reason, and copyPiece how many bytes each reads in one go.
+	copyReaders = 4
+	copyPiece   = 512 << 10
 	// metaTries is how often broken meta pages are read again: a commit may
 	// have been in the middle of one.
 	metaTries = 20
 )
+
+// errChanged: a commit has ended while the file was copied.
+var errChanged = errors.New("a commit came in between")
 
 // Copy is a consistent copy of a BoltDB file in a temporary file of its own.
 type Copy struct {
@@ -145,7 +153,9 @@ func (c *copier) try() (done bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", c.path, err)
 	}
-	if err := c.copyAll(); err != nil {
+	if err := c.copyAll(before); errors.Is(err, errChanged) {
+		return false, nil
+	} else if err != nil {
 		return false, fmt.Errorf("copy %s: %w", c.path, err)
 	}
 	after, err := readMetas(c.src)
@@ -198,7 +208,7 @@ func (c *copier) inPlace() bool {
 }
 
 // copyAll copies the whole file as it is now: into memory if it is small.
-func (c *copier) copyAll() error {
+func (c *copier) copyAll(before boltMetas) error {
 	info, err := c.src.Stat()
 	if err != nil {
 		return err
@@ -209,8 +219,7 @@ func (c *copier) copyAll() error {
 			c.buf = make([]byte, c.size)
 		}
 		c.buf = c.buf[:c.size]
-		_, err := c.src.ReadAt(c.buf, 0)
-		return err
+		return c.readAll(before)
 	}
 	c.buf = nil
 	if err := c.dst.Truncate(0); err != nil {
@@ -223,6 +232,39 @@ func (c *copier) copyAll() error {
 	}
 	c.sum = hex.EncodeToString(h.Sum(nil))
 	return nil
+}
+
+// readAll fills the buffer. It stops early, with [errChanged], when a commit has
+// ended: then the next try can begin at once, and has all the time until the next
+// commit.
+func (c *copier) readAll(before boltMetas) error {
+	var next atomic.Int64
+	errs := make(chan error, copyReaders)
+	for range copyReaders {
+		go func() { errs <- c.readPieces(before, &next) }()
+	}
+	var err error
+	for range copyReaders {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+// readPieces reads one piece after another, from next on, until none is left.
+func (c *copier) readPieces(before boltMetas, next *atomic.Int64) error {
+	for {
+		off := next.Add(copyPiece) - copyPiece
+		if off >= c.size {
+			return nil
+		}
+		if now, err := readMetas(c.src); err != nil || now != before {
+			next.Store(c.size) // nobody need go on
+			return errChanged
+		}
+		if _, err := c.src.ReadAt(c.buf[off:min(off+copyPiece, c.size)], off); err != nil {
+			return err
+		}
+	}
 }
 
 // finish writes a copy that was made in memory.
