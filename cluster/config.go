@@ -53,6 +53,9 @@ type Config struct {
 	Join []string
 
 	LogStore string // LogStoreWAL (default) or LogStoreBoltDB
+	// NoEarlySend makes the leader send every entry only when it is on its own
+	// disk, as raft does (docs/adr/0008).
+	NoEarlySend bool
 
 	HeartbeatTimeout time.Duration // 500 ms
 	ElectionTimeout  time.Duration // 500 ms

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lockcluster/lockcluster"
@@ -80,6 +81,33 @@ func TestEntryThatTheLeaderNeverHad(t *testing.T) {
 		mustAgree(t, c)
 		if l := mustHolder(t, c, leader, req); l == nil || l.Owner.Pull != 1 {
 			t.Errorf("the old leader has %v", l)
+		}
+	})
+}
+
+// A leader that is told to keep raft's order sends nothing that its own disk does
+// not have.
+func TestNoEarlySend(t *testing.T) {
+	inBubble(t, clustertest.Options{Configure: func(cfg *cluster.Config) { cfg.NoEarlySend = true }}, func(t *testing.T, c *clustertest.Cluster) {
+		leader := c.Leader()
+		mustDo(t, c, leader, acquire("acme/first", 1))
+		mustAgree(t, c)
+		before := lastOnDisk(t, c, leader)
+		release := c.Disk(leader).HangWrites()
+		answer := make(chan error, 1)
+		go func() {
+			_, err := c.Node(leader).Do(t.Context(), lockcluster.RequestID{}, acquire("acme/app", 1))
+			answer <- err
+		}()
+		synctest.Wait()
+		for _, n := range c.Followers() {
+			if last := lastOnDisk(t, c, n); last != before {
+				t.Errorf("%s has entry %d, want %d", n, last, before)
+			}
+		}
+		release()
+		if err := <-answer; err != nil {
+			t.Error(err)
 		}
 	})
 }

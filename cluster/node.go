@@ -167,7 +167,10 @@ func (n *Node) buildParts(o options) {
 		Migration:  o.migration,
 	}), n.halter, n.metrics)
 	n.tellMigration(o.migration)
-	n.log.storing, n.log.stored = n.sendEarly, n.machine.stored
+	n.log.stored = n.machine.stored
+	if !n.cfg.NoEarlySend {
+		n.log.storing = n.sendEarly
+	}
 	n.expiry = newExpiry(n.proposeHere, func(yield func(state.Lease) bool) { state.Leases(n.machine.fsm.Store().View(), yield) })
 	n.batcher = newBatcher(func(data []byte) raft.ApplyFuture { return n.raft.Apply(data, 0) }, n.machine, n.halter, n.metrics, n.cfg.ElectionTimeout)
 	n.forwarder = newForwarder(n.peers, n.lead, n.metrics, n.cfg.RequestTimeout)

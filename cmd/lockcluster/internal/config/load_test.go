@@ -46,7 +46,7 @@ func TestPrecedence(t *testing.T) {
 	}
 	want := Server{
 		NodeID: "flag", LogStore: "boltdb", Insecure: false, ExactRepoMatch: false, RESPAddr: "127.0.0.1:2",
-		RaftAddr: "127.0.0.1:7000", GRPCAddr: "127.0.0.1:7100", HTTPAddr: "127.0.0.1:7200", LogFormat: "json", LogLevel: "info",
+		RaftAddr: "127.0.0.1:7000", GRPCAddr: "127.0.0.1:7100", HTTPAddr: "127.0.0.1:7200", SendEarly: true, LogFormat: "json", LogLevel: "info",
 	}
 	want.Settings = bridge.Values{}
 	if !reflect.DeepEqual(s, want) {

@@ -27,6 +27,7 @@ type Server struct {
 	InitialCluster string `koanf:"initial-cluster"` // n1=host:port,n2=host:port
 	Join           string `koanf:"join"`            // gRPC endpoints, separated by commas
 	LogStore       string `koanf:"log-store"`
+	SendEarly      bool   `koanf:"send-early"`
 
 	Insecure         bool   `koanf:"insecure"`
 	RESPUsername     string `koanf:"resp-username"`
@@ -82,6 +83,7 @@ var settings = []setting{
 	{"http-advertise", kindText, "", "`host:port` others use for HTTP, if it differs from --http-addr"},
 	{"resp-advertise", kindText, "", "`host:port` cluster-mode Redis clients are sent to, if it differs from --resp-addr"},
 	{"log-store", kindText, "wal", "how the Raft log is kept: wal or boltdb; fixed at the first start"},
+	{"send-early", kindBool, "true", "as leader, send an entry that comes alone before it is on the own disk; false costs a single client a disk write a request"},
 	{"resp-username", kindText, "", "user name that Redis clients must give; needs --resp-password-file"},
 	{"resp-password-file", kindText, "", "`file` with the password that Redis clients must give"},
 	{"insecure", kindBool, "false", "listen beyond this machine without TLS and authentication"},

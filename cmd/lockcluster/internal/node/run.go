@@ -160,7 +160,7 @@ func (r *runner) start(password string) (err error) {
 	r.node, err = cluster.Open(cluster.Config{
 		NodeID: s.NodeID, DataDir: s.DataDir, RaftAddr: s.RaftAdvertise, RaftBind: s.RaftAddr,
 		GRPCAddr: s.GRPCAdvertise, HTTPAddr: s.HTTPAdvertise, RESPAddr: s.RESPAdvertise,
-		InitialCluster: initial, Join: splitList(s.Join), LogStore: s.LogStore,
+		InitialCluster: initial, Join: splitList(s.Join), LogStore: s.LogStore, NoEarlySend: !s.SendEarly,
 		Logger: r.logger, Registerer: r.registry, Version: buildinfo.Get().Version,
 	}, cluster.WithPeers(r.peers), cluster.WithHalt(halt(r.logger)), cluster.WithGrants(settle(intents)),
 		cluster.WithChanges(r.road.controller.NoteChanges), cluster.WithMigration(r.road.controller.NoteMigration), cluster.WithRestored(r.road.controller.NoteRestored))
