@@ -63,7 +63,7 @@ func (f *acquireFlags) request(text string) (lockcluster.Acquire, error) {
 		return lockcluster.Acquire{}, err
 	}
 	if f.who.set("pull") && f.who.pull < 1 {
-		return lockcluster.Acquire{}, usagef("--pull %d: want the number of a pull request, above 0", f.who.pull)
+		return lockcluster.Acquire{}, badPull(f.who.pull)
 	}
 	owner, err := f.who.owner(key.Repo)
 	switch {

@@ -59,16 +59,22 @@ func (a *app) locksListCommand() *cobra.Command {
 		Example: "  lockcluster locks list --repo acme/infra --pull 7",
 		Args:    args(0, 0),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
-			if filter.Pull < 0 || filter.Pull > 0 && filter.Repo == "" {
-				return usagef("--pull needs a number above 0 and --repo: pull requests of two repositories may have one number")
-			}
-			if err := lockcluster.ValidateNamespace(filter.Namespace); err != nil {
-				return usagef("--namespace: %w", err)
-			}
 			return a.printList(c.ListLocks(ctx, filter), c.systems(ctx))
 		}),
 	}
 	f := cmd.Flags()
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		switch set := f.Changed("pull"); {
+		case set && filter.Pull < 1:
+			return badPull(filter.Pull)
+		case set && filter.Repo == "":
+			return usagef("--pull needs --repo: pull requests of two repositories may have one number")
+		}
+		if err := lockcluster.ValidateNamespace(filter.Namespace); err != nil {
+			return usagef("--namespace: %w", err)
+		}
+		return nil
+	}
 	f.SortFlags = false
 	addNamespace(f, &filter.Namespace)
 	f.StringVar(&filter.Repo, "repo", "", "only locks of exactly this `repository`")
@@ -126,6 +132,11 @@ type ownerFlags struct {
 	pull int
 	host string
 	set  func(name string) bool
+}
+
+// badPull refuses n as the number of a pull request.
+func badPull(n int) error {
+	return usagef("--pull %d: want the number of a pull request, above 0", n)
 }
 
 // owner returns the owner, of a repository for a pull request; nil if no flag
