@@ -28,6 +28,19 @@ const (
 
 var errForeign = errors.New("belongs to another cluster")
 
+// foreignError is why a node that was dialled is none of this cluster; it wraps
+// [errForeign].
+type foreignError struct {
+	address raft.ServerAddress
+	err     error
+}
+
+func (e *foreignError) Error() string {
+	return fmt.Sprintf("the node at %s %v; remove the member that has this address", e.address, e.err)
+}
+
+func (e *foreignError) Unwrap() error { return e.err }
+
 // helloLayer keeps the raft of other clusters out. Raft knows the others by
 // address alone, and a leader that still has the address of a node that is gone
 // overwrites the log of whoever has the address now, if its term is greater.
@@ -37,6 +50,7 @@ type helloLayer struct {
 	met     func(id string) error // refuses a cluster that this node may not belong to
 	timeout time.Duration
 	logger  *slog.Logger
+	refused *lineLimit // of the log, by host
 
 	ctx      context.Context //nolint:containedctx // ends with Close
 	cancel   context.CancelFunc
@@ -52,7 +66,7 @@ type helloLayer struct {
 // cluster id is let in; timeout is of one hello.
 func newHelloLayer(inner raft.StreamLayer, id func() string, met func(string) error, timeout time.Duration, l *slog.Logger) *helloLayer {
 	h := &helloLayer{
-		StreamLayer: inner, id: id, met: met, timeout: timeout, logger: l,
+		StreamLayer: inner, id: id, met: met, timeout: timeout, logger: l, refused: newLineLimit(foreignQuiet),
 		accepted: make(chan net.Conn), failed: make(chan error),
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -74,7 +88,7 @@ func (h *helloLayer) Dial(address raft.ServerAddress, timeout time.Duration) (ne
 	})
 	switch {
 	case errors.Is(err, errForeign):
-		return nil, fmt.Errorf("the node at %s %w; remove the member that has this address", address, err)
+		return nil, &foreignError{address, err}
 	case err != nil:
 		return nil, fmt.Errorf("greet the node at %s: %w", address, err)
 	}
@@ -145,7 +159,7 @@ func (h *helloLayer) admit(c net.Conn) {
 	h.end(c)
 	if err != nil {
 		if errors.Is(err, errForeign) {
-			h.logger.Warn("refused a connection to the raft port", "from", c.RemoteAddr(), "err", err)
+			h.logRefused(c.RemoteAddr().String(), err)
 		}
 		return
 	}
@@ -153,6 +167,17 @@ func (h *helloLayer) admit(c net.Conn) {
 	case h.accepted <- c:
 	case <-h.ctx.Done():
 		c.Close()
+	}
+}
+
+// logRefused says that from was refused, unless it was said of its host just now.
+func (h *helloLayer) logRefused(from string, err error) {
+	host, _, split := net.SplitHostPort(from)
+	if split != nil {
+		host = from
+	}
+	if leftOut, ok := h.refused.pass(host); ok {
+		h.logger.Warn("refused a connection to the raft port", "from", from, "err", err, "left_out", leftOut)
 	}
 }
 

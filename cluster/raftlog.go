@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,13 +12,18 @@ import (
 
 // newRaftLogger gives raft and its stores a logger that writes to logger. What
 // they call info happens at every change of leader or snapshot, and stays info.
+// What they say of a node of another cluster, which they try again and again, is
+// limited.
 func newRaftLogger(logger *slog.Logger) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Debug, Output: io.Discard})
-	l.RegisterSink(raftLogSink{logger})
+	l.RegisterSink(raftLogSink{logger, newLineLimit(foreignQuiet)})
 	return l
 }
 
-type raftLogSink struct{ logger *slog.Logger }
+type raftLogSink struct {
+	logger  *slog.Logger
+	foreign *lineLimit // by address
+}
 
 // Accept implements [hclog.SinkAdapter].
 func (s raftLogSink) Accept(name string, level hclog.Level, msg string, args ...any) {
@@ -33,7 +39,11 @@ func (s raftLogSink) Accept(name string, level hclog.Level, msg string, args ...
 	if !s.logger.Enabled(context.Background(), l) {
 		return
 	}
-	attrs := make([]any, 0, len(args)+2)
+	leftOut, ok := s.pass(args)
+	if !ok {
+		return
+	}
+	attrs := make([]any, 0, len(args)+4)
 	attrs = append(attrs, "part", name)
 	for i, a := range args {
 		switch v := a.(type) {
@@ -49,5 +59,20 @@ func (s raftLogSink) Accept(name string, level hclog.Level, msg string, args ...
 		}
 		attrs = append(attrs, a)
 	}
+	if leftOut > 0 {
+		attrs = append(attrs, "left_out", leftOut)
+	}
 	s.logger.Log(context.Background(), l, msg, attrs...) //nolint:sloglint // the text is raft's
+}
+
+// pass reports whether a line with these arguments may be written, and how many
+// like it were left out since the last one.
+func (s raftLogSink) pass(args []any) (leftOut int, ok bool) {
+	for _, a := range args {
+		var foreign *foreignError
+		if err, isError := a.(error); isError && errors.As(err, &foreign) {
+			return s.foreign.pass(string(foreign.address))
+		}
+	}
+	return 0, true
 }
