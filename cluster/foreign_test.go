@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,15 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
+// addressOfDead kills a follower, and returns the address that it had.
+func addressOfDead(c *clustertest.Cluster) string {
+	dead := c.Followers()[0]
+	servers := c.Node(dead).Servers()
+	c.Crash(dead)
+	i := slices.IndexFunc(servers, func(s raft.Server) bool { return string(s.ID) == dead })
+	return string(servers[i].Address)
+}
+
 // A node that has got the address of a dead node of another cluster keeps its
 // locks and its leadership: the other cluster's leader, which still sends to
 // that address, is refused, even when its term is greater.
@@ -51,14 +61,7 @@ func TestAddressOfAnotherClustersNode(t *testing.T) {
 		old.Up(leader)
 	}
 	mustDo(t, old, old.Leader(), acquire("old/app", 1))
-	dead := old.Followers()[0]
-	var addr string
-	for _, s := range old.Node(dead).Servers() {
-		if string(s.ID) == dead {
-			addr = string(s.Address)
-		}
-	}
-	old.Crash(dead)
+	addr := addressOfDead(old)
 
 	var log lockedBuffer
 	n, err := cluster.Open(cluster.Config{
@@ -114,14 +117,7 @@ func TestJoiningNodeAtAnotherClustersAddress(t *testing.T) {
 	old := clustertest.Start(t, o)
 	defer old.Stop()
 	mustDo(t, old, old.Leader(), acquire("old/app", 1))
-	dead := old.Followers()[0]
-	var addr string
-	for _, s := range old.Node(dead).Servers() {
-		if string(s.ID) == dead {
-			addr = string(s.Address)
-		}
-	}
-	old.Crash(dead)
+	addr := addressOfDead(old)
 
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -43,23 +43,32 @@ func dialHello(h, to *helloLayer) (net.Conn, error) {
 	return h.Dial(raft.ServerAddress(to.Addr().String()), time.Second)
 }
 
+// mustMeet returns both ends of a connection from one node to another: what was
+// dialled, and what raft gets.
+func mustMeet(t *testing.T, from, to *helloLayer) (out, in net.Conn) {
+	t.Helper()
+	out, err := dialHello(from, to)
+	if err != nil {
+		t.Fatalf("%q to %q: %v", from.id(), to.id(), err)
+	}
+	t.Cleanup(func() { out.Close() })
+	if in, err = to.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close() })
+	return out, in
+}
+
 // Nodes of one cluster reach each other, and so does a node that has not been
 // told its cluster; what is sent after the hello arrives whole.
 func TestHelloWithinACluster(t *testing.T) {
 	for _, ids := range [][2]string{{"a", "a"}, {"", "a"}, {"a", ""}, {"", ""}} {
 		from, _ := testHello(t, ids[0], helloTimeout)
 		to, met := testHello(t, ids[1], helloTimeout)
-		c, err := dialHello(from, to)
-		if err != nil {
-			t.Fatalf("%q to %q: %v", ids[0], ids[1], err)
-		}
-		in, err := to.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		out, in := mustMeet(t, from, to)
 		go func() {
-			c.Write([]byte("entries"))
-			c.Close()
+			out.Write([]byte("entries"))
+			out.Close()
 		}()
 		if b, err := io.ReadAll(in); err != nil || string(b) != "entries" {
 			t.Errorf("%q to %q: %q, %v", ids[0], ids[1], b, err)
@@ -67,7 +76,6 @@ func TestHelloWithinACluster(t *testing.T) {
 		if got := met(); ids[0] != "" && (len(got) != 1 || got[0] != ids[0]) {
 			t.Errorf("%q was told of %q", ids[1], got)
 		}
-		in.Close()
 	}
 }
 
@@ -79,18 +87,9 @@ func TestHelloOfAnotherCluster(t *testing.T) {
 		t.Fatalf("dial: %v, want %v", err, errForeign)
 	}
 	friend, _ := testHello(t, "b", helloTimeout)
-	c, err := dialHello(friend, to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	in, err := to.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	if in.RemoteAddr().String() != c.LocalAddr().String() {
-		t.Errorf("raft got the connection of %s, want that of the friend, %s", in.RemoteAddr(), c.LocalAddr())
+	out, in := mustMeet(t, friend, to)
+	if in.RemoteAddr().String() != out.LocalAddr().String() {
+		t.Errorf("raft got the connection of %s, want that of the friend, %s", in.RemoteAddr(), out.LocalAddr())
 	}
 	if got := met(); len(got) != 1 || got[0] != "b" {
 		t.Errorf("met %q", got)
@@ -114,16 +113,7 @@ func TestHelloOfStrangers(t *testing.T) {
 		strangers = append(strangers, c)
 	}
 	from, _ := testHello(t, "a", helloTimeout)
-	c, err := dialHello(from, to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	in, err := to.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.Close()
+	mustMeet(t, from, to)
 	for _, c := range strangers {
 		c.SetReadDeadline(time.Now().Add(20 * to.timeout))
 		if _, err := io.Copy(io.Discard, c); isTimeout(err) {
@@ -175,16 +165,7 @@ func TestManyStrangersKeepNoMemberOut(t *testing.T) {
 		defer c.Close()
 	}
 	from, _ := testHello(t, "a", helloTimeout)
-	c, err := dialHello(from, to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	in, err := to.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.Close()
+	mustMeet(t, from, to)
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	if n := len(to.greeting); n > hellosMax {
