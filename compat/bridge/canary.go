@@ -65,7 +65,7 @@ func readCanary(n *yaml.Node) ([]lockcluster.CanaryRule, *badNode) {
 		return nil, nil
 	}
 	if n.Kind != yaml.SequenceNode {
-		return nil, badf(n, "want a list of rules, got %s", describe(n))
+		return nil, badf(n, "want a list of rules, got %s", Describe(n))
 	}
 	if len(n.Content) > canaryRulesMax {
 		return nil, badf(n, "want at most %d rules, got %d", canaryRulesMax, len(n.Content))
@@ -83,7 +83,7 @@ func readCanary(n *yaml.Node) ([]lockcluster.CanaryRule, *badNode) {
 
 func readRule(n *yaml.Node) (rule lockcluster.CanaryRule, bad *badNode) {
 	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
-		return rule, badf(n, "want a rule such as {%s: x}, got %s", keyProject, describe(n))
+		return rule, badf(n, "want a rule such as {%s: x}, got %s", keyProject, Describe(n))
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
@@ -96,7 +96,7 @@ func readRule(n *yaml.Node) (rule lockcluster.CanaryRule, bad *badNode) {
 		case *field != "":
 			return rule, badf(key, "%s is there twice; a list of rules has one item for each", cut(key.Value))
 		case value.Kind != yaml.ScalarNode || value.Tag != "!!str":
-			return rule, badf(value, "%s: want text, got %s%s", cut(key.Value), describe(value), quoteHint(value))
+			return rule, badf(value, "%s: want text, got %s%s", cut(key.Value), Describe(value), quoteHint(value))
 		case !isName(value.Value):
 			return rule, badf(value, "%s: want a name of 1 to %d printable characters", cut(key.Value), lockcluster.NameSizeMax)
 		}
@@ -129,26 +129,6 @@ func FormatCanary(rules []lockcluster.CanaryRule) string {
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(list) // text in a list of structs: nothing can fail
 	return strings.TrimSuffix(b.String(), "\n")
-}
-
-// describe names what a YAML value is.
-func describe(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	case yaml.AliasNode:
-		return "an alias"
-	case yaml.DocumentNode, yaml.ScalarNode:
-	}
-	switch n.Tag {
-	case "!!null":
-		return "nothing"
-	case "!!bool", "!!int", "!!float":
-		return strings.TrimPrefix(n.Tag, "!!") + " " + cut(n.Value)
-	}
-	return fmt.Sprintf("%q", cut(n.Value))
 }
 
 func quoteHint(n *yaml.Node) string {

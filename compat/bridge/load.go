@@ -44,7 +44,7 @@ func Load(text []byte, file string) (Values, error) {
 	case root.Kind == yaml.ScalarNode && root.Tag == "!!null":
 		return v, nil
 	case root.Kind != yaml.MappingNode:
-		return fail(root.Line, "want keys with values, got %s", describe(root))
+		return fail(root.Line, "want keys with values, got %s", Describe(root))
 	}
 	r := reader{file: file, values: v}
 	r.mapping("", root)
@@ -126,7 +126,7 @@ func join(section, key string) string {
 func (r *reader) key(section string, key, value *yaml.Node) {
 	name := join(section, key.Value)
 	if key.Kind != yaml.ScalarNode || key.Tag != "!!str" {
-		r.report(key, section, "want the name of a setting, got %s", describe(key))
+		r.report(key, section, "want the name of a setting, got %s", Describe(key))
 		return
 	}
 	if s := find(name); s != nil {
@@ -145,7 +145,7 @@ func (r *reader) key(section string, key, value *yaml.Node) {
 	case value.Kind == yaml.ScalarNode && value.Tag == "!!null":
 		// A section without anything in it.
 	default:
-		r.report(value, name, "want keys with values, got %s", describe(value))
+		r.report(value, name, "want keys with values, got %s", Describe(value))
 	}
 }
 
@@ -160,7 +160,7 @@ func (r *reader) value(s *Setting, name string, n *yaml.Node) {
 		}
 		text = FormatCanary(rules)
 	} else if want := mismatch(s.Kind, n); want != "" {
-		r.report(n, name, "want %s, got %s", want, describe(n))
+		r.report(n, name, "want %s, got %s", want, Describe(n))
 		return
 	}
 	if p := r.values.set(s, name, text, SourceFile, r.at(n)); p != nil {
@@ -196,4 +196,25 @@ func mismatch(k Kind, n *yaml.Node) (want string) {
 func sorted(names []string) []string {
 	sort.Strings(names)
 	return names
+}
+
+// Describe names what a YAML value is, for a text that says what is wanted in
+// its place.
+func Describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return "an alias"
+	case yaml.DocumentNode, yaml.ScalarNode:
+	}
+	switch n.Tag {
+	case "!!null":
+		return "nothing"
+	case "!!bool", "!!int", "!!float":
+		return strings.TrimPrefix(n.Tag, "!!") + " " + cut(n.Value)
+	}
+	return fmt.Sprintf("%q", cut(n.Value))
 }

@@ -89,7 +89,7 @@ func (f *file) mapping(section string, n *yaml.Node) {
 		prefix = section + "."
 	}
 	if n.Kind != yaml.MappingNode {
-		f.report(n, section, "", "want keys with values, got %s", describe(n))
+		f.report(n, section, "", "want keys with values, got %s", bridge.Describe(n))
 		return
 	}
 	seen := map[string]bool{}
@@ -132,7 +132,7 @@ func (v values) setNode(s *setting, n *yaml.Node) error {
 	switch {
 	case s.kind == kindBool:
 		if n.Kind != yaml.ScalarNode || n.Tag != "!!bool" {
-			return fmt.Errorf("want true or false, got %s", describe(n))
+			return fmt.Errorf("want true or false, got %s", bridge.Describe(n))
 		}
 		return v.setText(s, n.Value)
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!str":
@@ -146,7 +146,7 @@ func (v values) setNode(s *setting, n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
 		hint = "; put it in quotes"
 	}
-	return fmt.Errorf("want text, got %s%s", describe(n), hint)
+	return fmt.Errorf("want text, got %s%s", bridge.Describe(n), hint)
 }
 
 // setParts joins a list ("a", "b" to "a,b"), or with step 2 a mapping ("a: b"
@@ -155,7 +155,7 @@ func (v values) setParts(s *setting, n *yaml.Node, step int) error {
 	var parts []string
 	for i, part := range n.Content {
 		if part.Kind != yaml.ScalarNode || part.Tag != "!!str" {
-			return fmt.Errorf("want text, got %s", describe(part))
+			return fmt.Errorf("want text, got %s", bridge.Describe(part))
 		}
 		if i%step == 0 {
 			parts = append(parts, part.Value)
@@ -164,24 +164,4 @@ func (v values) setParts(s *setting, n *yaml.Node, step int) error {
 		}
 	}
 	return v.setText(s, strings.Join(parts, ","))
-}
-
-// describe names what a value is.
-func describe(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	case yaml.AliasNode:
-		return "an alias"
-	case yaml.DocumentNode, yaml.ScalarNode:
-	}
-	switch n.Tag {
-	case "!!null":
-		return "nothing"
-	case "!!bool", "!!int", "!!float":
-		return strings.TrimPrefix(n.Tag, "!!") + " " + n.Value
-	}
-	return fmt.Sprintf("%q", n.Value)
 }

@@ -101,6 +101,7 @@ func TestRefused(t *testing.T) {
 		{name: "section that is none", file: "compat: true", want: []string{"node.yaml:1", "compat: want keys", "bool true"}},
 		{name: "key twice", file: "node-id: a\nnode-id: b", want: []string{"node.yaml:2", "node-id", "twice"}},
 		{name: "number for text", file: "\nnode-id: 7", want: []string{"node.yaml:2", "node-id", "want text, got int 7", "quotes"}},
+		{name: "long text for a section", file: "locks: " + strings.Repeat("x", 1000), want: []string{"want keys with values", "xxx...\""}},
 		{name: "list for text", file: "raft-addr: [a, b]", want: []string{"node.yaml:1", "raft-addr", "want text, got a list"}},
 		{name: "text for bool", file: "insecure: maybe", want: []string{"node.yaml:1", "insecure", `want true or false, got "maybe"`}},
 		{name: "nothing for text", file: "node-id:", want: []string{"node.yaml:1", "node-id", "want text, got nothing"}},
