@@ -63,7 +63,7 @@ func TestDetachWaitsForTheLastCopy(t *testing.T) {
 	s.mustSwitch(lockcluster.SystemEnhanced)
 	s.lead("n1")
 	s.Eventually("the mirror is whole", func() bool { return s.ctl("n1").changed.size() == 0 })
-	begun, detached := make(chan struct{}), make(chan struct{})
+	begun, detached, judged := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var late, once atomic.Bool
 	s.setHooks(nil, nil, func(req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error) {
 		if _, is := req.(lockcluster.Mirror); is && !once.Swap(true) {
@@ -71,8 +71,9 @@ func TestDetachWaitsForTheLastCopy(t *testing.T) {
 			select {
 			case <-detached:
 				late.Store(true)
-			case <-time.After(700 * time.Millisecond):
+			case <-time.After(700 * time.Millisecond): // for so long it must not be detached
 			}
+			close(judged)
 		}
 		return next()
 	})
@@ -80,7 +81,7 @@ func TestDetachWaitsForTheLastCopy(t *testing.T) {
 	<-begun
 	s.mustMode(lockcluster.ModeEnhanced, nil)
 	close(detached)
-	time.Sleep(100 * time.Millisecond)
+	<-judged
 	if late.Load() {
 		t.Error("a copy came into the store after it was let go")
 	}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,8 +25,17 @@ func TestDetachedStaysDetached(t *testing.T) {
 	s.mustSwitch(lockcluster.SystemEnhanced)
 	s.mustMode(lockcluster.ModeEnhanced, nil)
 	s.want("n2", release("acme/app", 7), lockcluster.StatusReleased)
-	s.restart("n1", nil)
-	time.Sleep(time.Second) // it asks at once, and again every 100 ms
+	var refused atomic.Bool
+	s.restart("n1", func(cfg *Config) {
+		cfg.Logger = slog.New(logHook{func(msg string) {
+			if strings.HasPrefix(msg, "the legacy system of this node was not attached by itself") {
+				refused.Store(true)
+			}
+		}})
+	})
+	s.Eventually("n1 is answered, after which it does not ask again", func() bool {
+		return refused.Load() || s.ctl(s.Leader()).Migration().Legacy != ""
+	})
 	if m := s.ctl(s.Leader()).Migration(); m.Mode != lockcluster.ModeEnhanced || m.Legacy != "" {
 		t.Errorf("after a restart the mode is %s, the legacy system %q", m.Mode, m.Legacy)
 	}

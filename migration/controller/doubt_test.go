@@ -17,7 +17,8 @@ func TestDoubtOutlastsAChange(t *testing.T) {
 	s.inMode(lockcluster.ModeLegacy)
 	s.lead("n1")
 	c := s.ctl("n1")
-	doubted, again := false, make(chan struct{})
+	doubted := false
+	ending, goOn, again := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	s.setHooks(func(_ string, req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error) {
 		r, is := req.(lockcluster.SetMigration)
 		if is && doubted && strings.HasPrefix(r.Next.Reason, "a new leader") {
@@ -26,14 +27,26 @@ func TestDoubtOutlastsAChange(t *testing.T) {
 		res, err := next()
 		if is && !doubted && r.Next.Mode == lockcluster.ModeGradual && !r.Next.GateClosed {
 			doubted = true
-			c.NoteRestored()
-			time.Sleep(50 * time.Millisecond) // it has begun anew, and waits for the change
+			close(ending)
+			<-goOn
 		}
 		return res, err
 	}, nil, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if _, err := c.SetMode(ctx, lockcluster.ModeRequest{Mode: lockcluster.ModeGradual.String()}); err != nil {
+	changed := make(chan error, 1)
+	go func() {
+		_, err := c.SetMode(ctx, lockcluster.ModeRequest{Mode: lockcluster.ModeGradual.String()})
+		changed <- err
+	}()
+	<-ending
+	// Who begins anew drops what there is to copy; in this mode nobody else does.
+	work := c.currentTerm().toEnhanced
+	work.addAll()
+	c.NoteRestored()
+	s.Eventually("it has begun anew, and waits for the change", func() bool { return work.size() == 0 })
+	close(goOn)
+	if err := <-changed; err != nil {
 		t.Fatal(err)
 	}
 	if c.Leads() {

@@ -22,6 +22,7 @@ func TestLateMirrorDoesNotUndoTheSwitch(t *testing.T) {
 	// Pull 7's release and pull 8's request are in the store when the gate closes.
 	// The mirror copies the release, slowly, while pull 8 gets the lock.
 	closed, copied, verified := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	mirrored := make(chan struct{})
 	inStore := make(chan struct{}, 2)
 	late := false
 	s.setHooks(func(_ string, req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error) {
@@ -34,13 +35,19 @@ func TestLateMirrorDoesNotUndoTheSwitch(t *testing.T) {
 			if first {
 				close(copied)
 				waitFor(verified)
+				defer close(mirrored)
 			}
 		case lockcluster.SetMigration:
 			if r.Next.GateClosed {
 				defer close(closed)
 			} else {
 				close(verified)
-				time.Sleep(200 * time.Millisecond) // the mirror is first
+				s.mu.Lock()
+				held := late
+				s.mu.Unlock()
+				if held { // the mirror is first
+					waitFor(mirrored)
+				}
 			}
 		}
 		return next()
@@ -67,7 +74,7 @@ func TestLateMirrorDoesNotUndoTheSwitch(t *testing.T) {
 	if a, b := <-released, <-taken; a != "released" || b != "granted" {
 		t.Fatalf("pull 7: %s, pull 8: %s", a, b)
 	}
-	time.Sleep(300 * time.Millisecond)
+	s.Eventually("all that is under way has come", func() bool { return s.ctl("n1").changed.size() == 0 })
 	s.setHooks(nil, nil, nil)
 	if got := s.holder("n2", acquire("acme/app", 8)); got != "#8" {
 		t.Errorf("after the switch the lock of pull 8 is held by %q", got)
@@ -123,21 +130,24 @@ func TestGradualRequestInFlightWhenTheGateCloses(t *testing.T) {
 func TestGateThatClosesTooLateIsOpened(t *testing.T) {
 	s := newSite(t, nil)
 	s.inMode(lockcluster.ModeLegacy)
-	once := false
+	type entry struct {
+		node string
+		req  lockcluster.Request
+	}
+	late := make(chan entry, 1)
 	s.setHooks(func(node string, req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error) {
-		s.mu.Lock()
-		first := !once && isChange(req, func(m *lockcluster.Migration) bool { return m.GateClosed })
-		once = once || first
-		s.mu.Unlock()
-		if first { // the leader waits in vain, and the entry comes all the same
-			time.AfterFunc(200*time.Millisecond, func() { _, _ = s.Node(node).Do(context.Background(), lockcluster.RequestID{}, req) })
-			return lockcluster.Result{}, context.DeadlineExceeded
+		if isChange(req, func(m *lockcluster.Migration) bool { return m.GateClosed }) {
+			late <- entry{node, req}
+			return lockcluster.Result{}, context.DeadlineExceeded // the leader waits in vain
 		}
 		return next()
 	}, nil, nil)
 	if _, err := s.switchTo(lockcluster.SystemEnhanced); err == nil {
 		t.Fatal("the switch went on without its gate")
 	}
-	time.Sleep(400 * time.Millisecond)
+	e := <-late
+	if res, err := s.Node(e.node).Do(t.Context(), lockcluster.RequestID{}, e.req); err != nil || res.Status != lockcluster.StatusApplied { // it comes all the same
+		t.Fatalf("the gate does not close: %s, %v", res.Status, err)
+	}
 	s.want("n2", acquire("acme/app", 7), lockcluster.StatusGranted)
 }
