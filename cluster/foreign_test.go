@@ -72,7 +72,7 @@ func TestAddressOfAnotherClustersNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close(t.Context())
-	testutil.WaitFor(t, 10*time.Second, n.IsLeader)
+	testutil.WaitFor(t, 30*time.Second, n.IsLeader)
 	term, _, _ := n.Leading()
 	req := acquire("new/app", 1)
 	if res, err := n.Do(t.Context(), lockcluster.RequestID{}, req); err != nil || res.Status != lockcluster.StatusGranted {

@@ -95,7 +95,7 @@ func TestImportWhileWritten(t *testing.T) {
 	}{{"synced", false, copyInMemory}, {"at full speed", true, copyInMemory}, {"streamed", false, 0}} {
 		t.Run(c.name, func(t *testing.T) {
 			path := copyFile(t, mustFixture(t, "atlantis-0.47.1").file)
-			db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, NoSync: c.noSync})
+			db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 10 * time.Second, NoSync: c.noSync})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -94,7 +94,7 @@ func startFollower(t *testing.T, f *Follower) (stop func() FollowStats) {
 // source, and tells its lag.
 func TestFollowWhileWritten(t *testing.T) {
 	path := copyFile(t, mustFixture(t, "atlantis-0.47.1").file)
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,7 +159,7 @@ func TestOutcomeUnknown(t *testing.T) {
 	s.blocked = release
 	s.mu.Unlock()
 	req := lockcluster.Acquire{Key: lockKey(1), Owner: pullOwner(1)}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := c.Do(ctx, lockcluster.RequestID{}, req)
 	var unknown *rpc.OutcomeUnknownError
@@ -288,7 +288,7 @@ func TestClientConcurrent(t *testing.T) {
 func TestClusterCalls(t *testing.T) {
 	s := newSystem(t, 3)
 	s.setLeader(1)
-	c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints()[2:], Timeout: 5 * time.Second})
+	c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints()[2:], Timeout: 20 * time.Second})
 	ctx := t.Context()
 	st, err := c.Status(ctx, false)
 	if err != nil || st.Leader != "n2" || st.NodeID != "n3" || len(st.Members) != 3 {
@@ -322,12 +322,12 @@ func TestLeaderStatusBehindOtherAddresses(t *testing.T) {
 	s.setLeader(1)
 	s.advertised = testutil.FreeAddr(t)
 	for range 10 { // it begins anywhere
-		c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints(), Timeout: 5 * time.Second})
+		c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints(), Timeout: 20 * time.Second})
 		if st, err := c.LeaderStatus(t.Context()); err != nil || st.NodeID != "n2" {
 			t.Fatalf("seen by %s, %v", st.NodeID, err)
 		}
 	}
-	c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints()[:1], Timeout: 5 * time.Second})
+	c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints()[:1], Timeout: 20 * time.Second})
 	if st, err := c.LeaderStatus(t.Context()); err != nil || st.NodeID != "n1" || st.Leader != "n2" {
 		t.Fatalf("%s leads as seen by %s, %v", st.Leader, st.NodeID, err)
 	}
@@ -376,7 +376,7 @@ func TestClientBadInput(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	s := newSystem(t, 1)
-	c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints(), Timeout: 2 * time.Second})
+	c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints(), Timeout: 20 * time.Second})
 	for name, req := range map[string]lockcluster.Request{
 		"no key":          lockcluster.Acquire{Owner: pullOwner(1)},
 		"not for clients": lockcluster.BumpEpoch{},

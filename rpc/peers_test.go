@@ -90,7 +90,7 @@ func TestPeersUnreachable(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	s := newSystem(t, 1, func(c *rpc.Config, _ *rpc.System) { c.GRPCAddr = addr })
-	testutil.WaitFor(t, 5*time.Second, func() error {
+	testutil.WaitFor(t, 20*time.Second, func() error {
 		_, err := peers.NodeStatus(ctx, addr)
 		return err
 	})

@@ -279,7 +279,7 @@ func (r *reader) stopNode(id string) {
 // startAtlantis has the file open as an Atlantis has.
 func (r *reader) startAtlantis(t *testing.T) {
 	t.Helper()
-	db, err := bolt.Open(r.vars["ATLANTIS_DB"], 0o600, &bolt.Options{Timeout: time.Second})
+	db, err := bolt.Open(r.vars["ATLANTIS_DB"], 0o600, &bolt.Options{Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func (r *reader) startRedis(t *testing.T) {
 	testutil.WaitFor(t, startTimeout, func() error {
 		return exec.Command("redis-cli", "-p", port, "ping").Run()
 	})
-	db, err := bolt.Open(r.vars["ATLANTIS_DB"], 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	db, err := bolt.Open(r.vars["ATLANTIS_DB"], 0o600, &bolt.Options{ReadOnly: true, Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

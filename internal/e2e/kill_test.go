@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -108,18 +110,48 @@ func TestTransferLeader(t *testing.T) {
 	var at []time.Duration
 	for range transfers {
 		pause(rnd)
-		at = append(at, time.Since(load.Start))
-		if _, err := c.Run(t.Context(), "cluster", "transfer-leader"); err != nil {
-			t.Error(err)
-		}
+		at = append(at, transferLeader(t, load, c))
 	}
 	pause(rnd)
 	reportGaps(t, "planned transfer", load, c, at)
 }
 
+// transferLeader has another node lead, and returns when that began. On a busy
+// machine an election of another cause may come between: a transfer that it has
+// ended, or undone at once, is asked for again.
+func transferLeader(t *testing.T, load *Load, c *Nodes) (began time.Duration) {
+	t.Helper()
+	testutil.WaitFor(t, time.Minute, func() error {
+		before := c.Leader(t).ID
+		began = time.Since(load.Start)
+		out, err := c.Run(t.Context(), "cluster", "transfer-leader", "-o", "json")
+		var told struct {
+			Leader string `json:"leader"`
+		}
+		if err == nil {
+			err = json.Unmarshal(out, &told)
+		}
+		if err == nil && told.Leader == before {
+			err = fmt.Errorf("%s leads still", before)
+		}
+		if now := c.Leader(t).ID; err == nil && now != told.Leader {
+			err = fmt.Errorf("%s was told to lead, %s does", told.Leader, now)
+		}
+		if err != nil {
+			t.Log("asked for again:", err)
+		}
+		return err
+	})
+	return began
+}
+
 // reportGaps audits the history and logs how long writes stood still.
 func reportGaps(t *testing.T, what string, load *Load, c *Nodes, at []time.Duration) {
 	t.Helper()
+	testutil.WaitFor(t, time.Minute, func() bool {
+		_, ok := NextWrite(load.Recorder.Ops(), at[len(at)-1])
+		return ok
+	})
 	ops := load.Audit(t, c)
 	var gaps []time.Duration
 	for _, moment := range at {

@@ -39,7 +39,7 @@ func TestAnotherLegacySystemIsNotTakenForTheAttached(t *testing.T) {
 	s.want("n1", acquire("acme/app", 7), lockcluster.StatusGranted)
 	s.restart("n2", func(cfg *Config) { cfg.Attached = s.bolt(filepath.Join(t.TempDir(), "other.db")) })
 	s.Eventually("n2 leads", func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = s.Node(s.Leader()).TransferLeader(ctx, "n2") // seen below
 		return s.Leader() == "n2" && s.ctl("n2").currentTerm() != nil

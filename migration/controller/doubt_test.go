@@ -17,29 +17,39 @@ func TestDoubtOutlastsAChange(t *testing.T) {
 	s.inMode(lockcluster.ModeLegacy)
 	s.lead("n1")
 	c := s.ctl("n1")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
 	doubted := false
 	ending, goOn, again := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	s.setHooks(func(_ string, req lockcluster.Request, next func() (lockcluster.Result, error)) (lockcluster.Result, error) {
 		r, is := req.(lockcluster.SetMigration)
 		if is && doubted && strings.HasPrefix(r.Next.Reason, "a new leader") {
-			waitFor(again)
+			select {
+			case <-again:
+			case <-ctx.Done():
+			}
 		}
 		res, err := next()
 		if is && !doubted && r.Next.Mode == lockcluster.ModeGradual && !r.Next.GateClosed {
 			doubted = true
 			close(ending)
-			<-goOn
+			select {
+			case <-goOn:
+			case <-ctx.Done():
+			}
 		}
 		return res, err
 	}, nil, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
 	changed := make(chan error, 1)
 	go func() {
 		_, err := c.SetMode(ctx, lockcluster.ModeRequest{Mode: lockcluster.ModeGradual.String()})
 		changed <- err
 	}()
-	<-ending
+	select {
+	case <-ending:
+	case err := <-changed:
+		t.Fatalf("the change did not end as it should: %v", err)
+	}
 	// Who begins anew drops what there is to copy; in this mode nobody else does.
 	work := c.currentTerm().toEnhanced
 	work.addAll()

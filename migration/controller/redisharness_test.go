@@ -48,7 +48,7 @@ func newHeldSite(t *testing.T, mode lockcluster.Mode) *redisSite {
 func atRedis(port int) func(*Config) {
 	return func(cfg *Config) {
 		cfg.Attached = &Attached{Kind: KindRedis, Namespace: lockcluster.DefaultNamespace, Open: func(ctx context.Context) (backends.Backend, error) {
-			return backends.Open(ctx, backends.Options{Backend: KindRedis, URL: "redis://127.0.0.1:" + strconv.Itoa(port), Timeout: time.Second})
+			return backends.Open(ctx, backends.Options{Backend: KindRedis, URL: "redis://127.0.0.1:" + strconv.Itoa(port), Timeout: 3 * time.Second})
 		}}
 	}
 }
@@ -66,7 +66,7 @@ func (s *redisSite) startRedis(t *testing.T, dir string) {
 	}
 	c := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + strconv.Itoa(s.port), MaxRetries: -1})
 	defer c.Close()
-	testutil.WaitFor(t, 10*time.Second, func() error { return c.Ping(t.Context()).Err() })
+	testutil.WaitFor(t, 30*time.Second, func() error { return c.Ping(t.Context()).Err() })
 }
 
 func (s *redisSite) killRedis() {

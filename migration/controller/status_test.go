@@ -53,7 +53,7 @@ func TestStatusOfAFollowedFile(t *testing.T) {
 	s.want("n1", acquire("acme/app", 7), lockcluster.StatusGranted)
 	var atlantis *bolt.DB
 	open := func() (err error) {
-		atlantis, err = bolt.Open(s.file, 0o600, &bolt.Options{Timeout: time.Second})
+		atlantis, err = bolt.Open(s.file, 0o600, &bolt.Options{Timeout: 10 * time.Second})
 		return err
 	}
 	s.restart("n1", func(cfg *Config) {

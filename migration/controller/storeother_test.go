@@ -53,7 +53,7 @@ func TestOtherRedisURL(t *testing.T) {
 	s.lead("n3")
 	s.handOver() // to n1
 	s.Eventually("n2 leads", func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = s.Node(s.Leader()).TransferLeader(ctx, "n2") // seen below
 		return s.Leader() == "n2" && s.ctl("n2").currentTerm() != nil && strings.Contains(s.try("n2", acquire("acme/app", 8)), "refused")
