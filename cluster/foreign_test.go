@@ -54,6 +54,7 @@ func TestAddressOfAnotherClustersNode(t *testing.T) {
 	o.TCP = true
 	old := clustertest.Start(t, o)
 	defer old.Stop()
+	allMayVote(old)
 	for range 3 { // for a greater term
 		leader := old.Leader()
 		old.Crash(leader)

@@ -250,21 +250,27 @@ func TestClosedNode(t *testing.T) {
 	})
 }
 
+// allMayVote waits until no founder is fresh any more: until then it helps to
+// elect nobody but the first leader.
+func allMayVote(c *clustertest.Cluster) {
+	c.Eventually("all have caught up once", func() bool {
+		for _, id := range c.Running() {
+			b, err := os.ReadFile(filepath.Join(c.Dir(id), "node.json"))
+			if err != nil || strings.Contains(string(b), "fresh") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // A founder whose disk was lost comes back under its id with nothing, and must
 // not help to elect a node that lacks what it had acknowledged.
 func TestWipedFounderDoesNotVote(t *testing.T) {
 	inBubble(t, clustertest.Options{OnDisk: true}, func(t *testing.T, c *clustertest.Cluster) {
 		leader := c.Leader()
 		followers := c.Followers()
-		c.Eventually("all have caught up once", func() bool {
-			for _, id := range c.Running() {
-				b, err := os.ReadFile(filepath.Join(c.Dir(id), "node.json"))
-				if err != nil || strings.Contains(string(b), "fresh") {
-					return false
-				}
-			}
-			return true
-		})
+		allMayVote(c)
 		behind, wiped := followers[0], followers[1]
 		c.Crash(behind)
 		req := acquire("acme/app", 1)
