@@ -37,7 +37,9 @@ type site struct {
 func newSite(t *testing.T, change map[string]func(*Config)) *site {
 	t.Helper()
 	s := &site{t: t, file: filepath.Join(t.TempDir(), "atlantis.db"), nodes: map[string]*Controller{}, configs: change}
-	s.Cluster = clustertest.Start(t, clustertest.Options{NodeOptions: s.options})
+	s.Cluster = clustertest.Start(t, clustertest.Options{NodeOptions: s.options, Configure: func(c *cluster.Config) {
+		c.LeaderLease = 500 * time.Millisecond // as long as the followers wait: on a busy machine they are late, not dead
+	}})
 	for _, id := range s.Running() {
 		s.start(id)
 	}
