@@ -193,13 +193,15 @@ func (n *Node) watchRemoval() {
 // askWhetherRemoved reports whether a node that follows a leader says that this
 // node is no member.
 func (n *Node) askWhetherRemoved(logged func() registry) bool {
-	registered := registry(n.lead.node)
-	if applied, _ := n.machine.position(); applied == 0 {
-		registered = logged()
-	}
 	for _, s := range n.servers() {
-		node, ok := registered(string(s.ID))
-		if !ok || string(s.ID) == n.cfg.NodeID {
+		if string(s.ID) == n.cfg.NodeID {
+			continue
+		}
+		node, ok := n.lead.node(string(s.ID))
+		if !ok {
+			node, ok = logged()(string(s.ID))
+		}
+		if !ok {
 			continue
 		}
 		status, err := n.askStatus(n.ctx, node.GRPCAddr)

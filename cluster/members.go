@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,8 @@ const (
 	promoteLagMax = 128         // log entries a caught-up node may be behind
 	promoteStable = 3           // looks in a row that must find it so
 	reachableAge  = 2 * time.Second
-	memberTimeout = 5 * time.Second // to have a membership entry appended
+	hearPause     = 10 * time.Millisecond // between looks at who has answered
+	memberTimeout = 5 * time.Second       // to have a membership entry appended
 )
 
 // ErrMembership marks a change of the members, or of who leads them, that is refused.
@@ -79,6 +81,7 @@ func (n *Node) RemoveNode(ctx context.Context, id string) error {
 	if !n.lead.current().Self {
 		return n.lead.notLeader()
 	}
+	n.hearFrom(ctx, n.servers()...)
 	target, voters, reachable := raft.Server{}, 0, 0
 	for _, s := range n.servers() {
 		if string(s.ID) == id {
@@ -154,10 +157,12 @@ func (n *Node) transfer(ctx context.Context, id string) error {
 		return n.refuseUnknown(id)
 	case id != "" && target.Suffrage != raft.Voter:
 		return refuse("node %s is not a voter yet; it becomes one when it has caught up", id)
-	case id != "" && !n.isReachable(target.ID):
-		return refuse("node %s cannot be reached; start it again, or name another one", id)
 	case others == 0:
 		return refuse("there is no other voter; add a node first")
+	case id != "":
+		if n.hearFrom(ctx, target); !n.isReachable(target.ID) {
+			return refuse("node %s cannot be reached; start it again, or name another one", id)
+		}
 	}
 	n.batcher.transferStarts()
 	var future raft.Future
@@ -192,6 +197,21 @@ func (n *Node) refuseUnknown(id string) error {
 }
 
 func (n *Node) servers() []raft.Server { return n.raft.GetConfiguration().Configuration().Servers }
+
+// hearFrom gives the voters among servers time to answer this leader: it may have
+// been elected just now.
+func (n *Node) hearFrom(ctx context.Context, servers ...raft.Server) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.ElectionTimeout)
+	defer cancel()
+	silent := func(s raft.Server) bool { return s.Suffrage == raft.Voter && !n.isReachable(s.ID) }
+	for slices.ContainsFunc(servers, silent) {
+		select {
+		case <-time.After(hearPause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // isReachable reports whether a node has answered this leader lately.
 func (n *Node) isReachable(id raft.ServerID) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,7 @@ func TestMembershipGuards(t *testing.T) {
 // A removed node stops with an error of its own, and its id never comes back.
 func TestRemovedNodeStops(t *testing.T) {
 	inBubble(t, clustertest.Options{}, func(t *testing.T, c *clustertest.Cluster) {
+		mustKnowEachOther(t, c)
 		follower := c.Followers()[0]
 		if err := c.Node(c.Leader()).RemoveNode(t.Context(), follower); err != nil {
 			t.Fatal(err)
@@ -166,9 +168,25 @@ func TestRemovedNodeFindsOutAtItsStart(t *testing.T) {
 	})
 }
 
+// mustKnowEachOther waits until every node knows where all others are: one that is
+// removed before has nobody to ask.
+func mustKnowEachOther(t *testing.T, c *clustertest.Cluster) {
+	t.Helper()
+	c.Eventually("the nodes know each other", func() bool {
+		for _, id := range c.Running() {
+			s, err := c.Node(id).Status(t.Context())
+			if err != nil || slices.ContainsFunc(s.Members, func(m cluster.MemberStatus) bool { return m.GRPCAddr == "" }) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // A leader that is told to remove itself hands over first.
 func TestLeaderRemovesItself(t *testing.T) {
 	inBubble(t, clustertest.Options{}, func(t *testing.T, c *clustertest.Cluster) {
+		mustKnowEachOther(t, c)
 		old := c.Leader()
 		if err := c.Node(old).RemoveNode(t.Context(), old); !errors.Is(err, lockcluster.ErrNoLeader) {
 			t.Fatalf("got %v", err)
