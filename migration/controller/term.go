@@ -202,7 +202,7 @@ func (t *term) decide(ctx context.Context, id lockcluster.RequestID, req lockclu
 	switch {
 	case m.GateClosed || t.ctx.Err() != nil:
 		return lockcluster.Result{}, errNotReady
-	case !t.ready.Load() && t.strange.Load() != nil:
+	case !t.ready.Load() && t.strange.Load() != nil && m.Decides(lockcluster.NamespaceOf(req)) != lockcluster.SystemEnhanced:
 		return lockcluster.Result{}, t.strangeErr()
 	case !t.ready.Load():
 		if why := t.why.Load(); why != nil {
