@@ -38,8 +38,10 @@ type pipeline struct {
 	mu     sync.Mutex // guards what follows
 	early  *early     // what raft has not asked for yet
 	owed   map[*raft.AppendEntriesRequest]*early
-	term   uint64        // in which raft has sent
-	closed chan struct{} // closed by Close
+	known  []raft.AppendFuture // what raft has asked for after the answer came
+	term   uint64              // in which raft has sent
+	asked  chan struct{}       // known is not empty
+	closed chan struct{}       // closed by Close
 	over   bool
 }
 
@@ -67,7 +69,7 @@ func (f *askedFuture) Response() *raft.AppendEntriesResponse { return f.resp }
 func newPipeline(inner raft.AppendPipeline, t *transport, id raft.ServerID) *pipeline {
 	p := &pipeline{
 		AppendPipeline: inner, transport: t, id: id, ready: make(chan raft.AppendFuture, 1),
-		owed: map[*raft.AppendEntriesRequest]*early{}, closed: make(chan struct{}),
+		owed: map[*raft.AppendEntriesRequest]*early{}, asked: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	p.wg.Go(p.run)
 	return p
@@ -117,9 +119,11 @@ func (p *pipeline) ask(args *raft.AppendEntriesRequest, resp *raft.AppendEntries
 	p.transport.noteCommitted(p.id, e.sent.LeaderCommitIndex)
 	e.asked = &askedFuture{args: args, resp: resp}
 	if e.answer != nil {
-		f := e.finish()
-		p.wg.Go(func() { p.deliver(f) }) // raft may not be listening before this returns
-		return f
+		p.known = append(p.known, e.finish()) // raft may not be listening before this returns
+		select {
+		case p.asked <- struct{}{}:
+		default:
+		}
 	}
 	return e.asked
 }
@@ -137,40 +141,51 @@ func sameEntries(a, b *raft.AppendEntriesRequest) bool {
 		len(a.Entries) == 1 && len(b.Entries) == 1 && a.Entries[0].Index == b.Entries[0].Index && a.Entries[0].Term == b.Entries[0].Term
 }
 
-// run hands the answers on until Close.
+// run hands the answers on until Close, in the order in which raft has asked: an
+// older one that came after a newer would have it take the follower to lack what it
+// has, and a transfer of leadership wait for an answer that is none.
 func (p *pipeline) run() {
 	for {
 		select {
 		case f := <-p.AppendPipeline.Consumer():
-			if f = p.answered(f); f != nil {
-				p.deliver(f)
-			}
+			p.deliver(p.answered(f))
+		case <-p.asked:
+			p.deliver(p.answered(nil))
 		case <-p.closed:
 			return
 		}
 	}
 }
 
-// answered returns what raft is to be told, or nil if it has not asked for it.
-func (p *pipeline) answered(f raft.AppendFuture) raft.AppendFuture {
+// answered returns what raft is to be told now. f is the answer that has come, if
+// one has; raft has asked for all that is known before that was sent.
+func (p *pipeline) answered(f raft.AppendFuture) []raft.AppendFuture {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	known := p.known
+	p.known = nil
+	if f == nil {
+		return known
+	}
 	e := p.owed[f.Request()]
 	if e == nil {
-		return f
+		return append(known, f)
 	}
 	delete(p.owed, e.sent)
 	e.answer = f
 	if e.asked == nil {
-		return nil
+		return known
 	}
-	return e.finish()
+	return append(known, e.finish())
 }
 
-func (p *pipeline) deliver(f raft.AppendFuture) {
-	select {
-	case p.ready <- f:
-	case <-p.closed:
+func (p *pipeline) deliver(futures []raft.AppendFuture) {
+	for _, f := range futures {
+		select {
+		case p.ready <- f:
+		case <-p.closed:
+			return
+		}
 	}
 }
 

@@ -212,3 +212,31 @@ func TestNothingIsSentEarly(t *testing.T) {
 		}
 	})
 }
+
+// Raft hears the answers in the order of what it has sent: each sets which entry it
+// takes the follower to lack next, and a transfer of leadership waits for none.
+func TestAnswersComeInOrder(t *testing.T) {
+	for range 200 {
+		inPipeline(t, func(t *testing.T, p *pipeline, inner *fakePipeline) {
+			p.sendEarly(entryRequest(3, 2, 1))
+			synctest.Wait()
+			inner.answer(1, true)
+			synctest.Wait()
+			for i := uint64(2); i <= 4; i++ {
+				mustSend(t, p, entryRequest(3, i, 1))
+			}
+			go func() {
+				inner.answer(2, true)
+				inner.answer(3, true)
+			}()
+			for i := uint64(2); i <= 4; i++ {
+				if got := heard(t, p).Request().Entries[0].Index; got != i {
+					t.Fatalf("raft hears of entry %d, want %d", got, i)
+				}
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
