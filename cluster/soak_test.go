@@ -29,8 +29,9 @@ type soak struct {
 	c      *clustertest.Cluster
 	rnd    *rand.Rand
 	stop   atomic.Bool
-	acked  atomic.Uint64 // greatest log index that any client was told
-	mu     sync.Mutex    // guards what follows
+	acked  atomic.Uint64      // greatest log index that any client was told
+	told   func(index uint64) // is called for each that a client was told, if set
+	mu     sync.Mutex         // guards what follows
 	events map[string][]event
 	counts map[string]int
 }
@@ -101,6 +102,9 @@ func (s *soak) note(text, owner string, before uint64, res lockcluster.Result, e
 		s.t.Errorf("%v at index %d, a client was told %d before the request", res.Status, res.Index, before)
 	}
 	s.raise(res.Index)
+	if s.told != nil {
+		s.told(res.Index)
+	}
 	s.count(res.Status.String())
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,10 +187,8 @@ func (s *soak) check() {
 	}
 }
 
-// Under partitions, one-way cuts, crashes, transfers and lost answers, no read
-// is stale, no answer is older than its request, no lock is granted twice, and
-// in the end all nodes hold the same state.
-func TestSoak(t *testing.T) {
+func soakLength(t *testing.T) time.Duration {
+	t.Helper()
 	length := 3 * time.Minute
 	if env := os.Getenv(soakEnv); env != "" {
 		var err error
@@ -194,6 +196,14 @@ func TestSoak(t *testing.T) {
 			t.Fatalf("%s: %v", soakEnv, err)
 		}
 	}
+	return length
+}
+
+// Under partitions, one-way cuts, crashes, transfers and lost answers, no read
+// is stale, no answer is older than its request, no lock is granted twice, and
+// in the end all nodes hold the same state.
+func TestSoak(t *testing.T) {
+	length := soakLength(t)
 	rnd := testutil.Rand(t)
 	small := func(c *cluster.Config) { c.SnapshotThreshold, c.SnapshotInterval = 64, 2*time.Second }
 	inBubble(t, clustertest.Options{Configure: small}, func(t *testing.T, c *clustertest.Cluster) {

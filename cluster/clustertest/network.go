@@ -26,6 +26,7 @@ type Network struct {
 	nodes      map[string]*cluster.Node
 	cut        map[[2]string]bool // from, to
 	lose       func(Call) bool
+	wire       func() Wire
 	calls      map[string]int
 }
 
@@ -43,13 +44,13 @@ func (w *Network) transport(id string) raft.Transport {
 	defer w.mu.Unlock()
 	w.transports[id] = t
 	w.connectLocked()
-	return t
+	return slowTransport{t, w}
 }
 
 // Stranger returns a raft transport under a node id, with no node behind it:
 // the test speaks raft itself.
 func (w *Network) Stranger(id string) *raft.InmemTransport {
-	return w.transport(id).(*raft.InmemTransport)
+	return w.transport(id).(slowTransport).InmemTransport
 }
 
 // connectLocked makes the routes of raft what cut says.

@@ -2,6 +2,7 @@ package clustertest
 
 import (
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -17,6 +18,7 @@ type Disk struct {
 	mu   sync.Mutex // guards what follows
 	fail error
 	hang chan struct{}
+	slow func() time.Duration
 }
 
 func newDisk() *Disk {
@@ -31,6 +33,25 @@ func (d *Disk) FailWrites(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fail = err
+}
+
+// SlowWrites makes every later write to the log take as long as slow says; nil ends
+// that. What fails while it waits has not happened.
+func (d *Disk) SlowWrites(slow func() time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slow = slow
+}
+
+// Holds reports whether the disk has the entry at index, or a snapshot in which it
+// is.
+func (d *Disk) Holds(index uint64) bool {
+	var entry raft.Log
+	if d.log.GetLog(index, &entry) == nil {
+		return true
+	}
+	kept, err := d.snapshots.List()
+	return err == nil && len(kept) > 0 && kept[0].Index >= index
 }
 
 // HangWrites makes every later write to the log hang until the returned
@@ -60,11 +81,17 @@ type faultyLog struct {
 // StoreLogs implements [raft.LogStore].
 func (l faultyLog) StoreLogs(logs []*raft.Log) error {
 	l.disk.mu.Lock()
-	fail, hang := l.disk.fail, l.disk.hang
+	hang, slow := l.disk.hang, l.disk.slow
 	l.disk.mu.Unlock()
 	if hang != nil {
 		<-hang
 	}
+	if slow != nil {
+		time.Sleep(slow())
+	}
+	l.disk.mu.Lock()
+	fail := l.disk.fail
+	l.disk.mu.Unlock()
 	if fail != nil {
 		return fail
 	}
