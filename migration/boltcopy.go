@@ -276,7 +276,11 @@ func (c *copier) finish() error {
 		sum := sha256.Sum256(c.buf)
 		c.sum = hex.EncodeToString(sum[:])
 	}
-	if _, err := c.dst.WriteAt(c.buf, 0); err != nil {
+	err := c.dst.Truncate(0) // an earlier try may have copied a larger file
+	if err == nil {
+		_, err = c.dst.WriteAt(c.buf, 0)
+	}
+	if err != nil {
 		return fmt.Errorf("write the copy: %w", err)
 	}
 	return nil
