@@ -40,6 +40,7 @@ type pipeline struct {
 	owed   map[*raft.AppendEntriesRequest]*early
 	known  []raft.AppendFuture // what raft has asked for after the answer came
 	term   uint64              // in which raft has sent
+	last   uint64              // the last entry that raft has sent
 	asked  chan struct{}       // known is not empty
 	closed chan struct{}       // closed by Close
 	over   bool
@@ -110,7 +111,7 @@ func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.App
 func (p *pipeline) ask(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) raft.AppendFuture {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.term = args.Term
+	p.term, p.last = args.Term, args.PrevLogEntry+uint64(len(args.Entries))
 	e := p.early
 	p.early = nil // otherwise its answer is dropped when it comes
 	if e == nil || !sameEntries(e.sent, args) || time.Since(e.at) > earlyMax {
@@ -189,12 +190,12 @@ func (p *pipeline) deliver(futures []raft.AppendFuture) {
 	}
 }
 
-// sendEarly sends an entry of the term in which raft sends, unless something is
-// under way already. It does not wait.
+// sendEarly sends an entry, if it is what raft sends next and nothing else is under
+// way early. It does not wait.
 func (p *pipeline) sendEarly(args *raft.AppendEntriesRequest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over || p.term != args.Term || p.early != nil || len(p.owed) > 0 {
+	if !p.isNextLocked(args) {
 		return
 	}
 	p.wg.Go(func() {
@@ -205,11 +206,23 @@ func (p *pipeline) sendEarly(args *raft.AppendEntriesRequest) {
 	})
 }
 
+// isNextLocked reports whether raft, in its term, has sent all before that entry, and
+// not the entry. A follower refuses one that comes before its turn.
+func (p *pipeline) isNextLocked(args *raft.AppendEntriesRequest) bool {
+	return !p.over && p.term == args.Term && p.last == args.PrevLogEntry && p.early == nil && len(p.owed) == 0
+}
+
 func (p *pipeline) send(args *raft.AppendEntriesRequest) {
 	e := &early{sent: args, at: time.Now()}
 	p.mu.Lock()
-	p.early, p.owed[args] = e, e
+	next := p.isNextLocked(args)
+	if next {
+		p.early, p.owed[args] = e, e
+	}
 	p.mu.Unlock()
+	if !next {
+		return // raft was faster
+	}
 	if _, err := p.AppendPipeline.AppendEntries(args, &raft.AppendEntriesResponse{}); err != nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()

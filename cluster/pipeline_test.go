@@ -178,8 +178,9 @@ func TestAnotherRequestThanTheEarlyOneIsSent(t *testing.T) {
 	}
 }
 
-// Nothing is sent early in a term in which raft has not sent, beside another early
-// entry, or after Close; and an error of sending is left to raft's own request.
+// Nothing is sent early in a term in which raft has not sent, before or after the
+// entry that raft sends next, beside another early entry, or after Close; and an
+// error of sending is left to raft's own request.
 func TestNothingIsSentEarly(t *testing.T) {
 	inPipeline(t, func(t *testing.T, p *pipeline, inner *fakePipeline) {
 		p.sendEarly(entryRequest(2, 2, 1))
@@ -187,6 +188,12 @@ func TestNothingIsSentEarly(t *testing.T) {
 		synctest.Wait()
 		if len(inner.sent) != 1 {
 			t.Errorf("an entry of another term was sent")
+		}
+		p.sendEarly(entryRequest(3, 3, 1)) // the follower cannot have the one before
+		p.sendEarly(entryRequest(3, 1, 1)) // raft has sent it
+		synctest.Wait()
+		if len(inner.sent) != 1 {
+			t.Errorf("%d entries that are not the next were sent", len(inner.sent)-1)
 		}
 		inner.err = raft.ErrPipelineShutdown
 		p.sendEarly(entryRequest(3, 2, 1))
