@@ -119,10 +119,12 @@ func (n *Node) attempt(ctx context.Context, leader leaderInfo, data []byte) outc
 // pause waits until another attempt makes sense. leader is who led before the
 // attempt that failed.
 func (n *Node) pause(ctx context.Context, leader leaderInfo, attempt int) error {
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
-	}
-	if leader.Ctx.Err() != nil && n.lead.current().ID != "" {
+	case n.ctx.Err() != nil:
+		return lockcluster.ErrClosed
+	case leader.Ctx.Err() != nil && n.lead.current().ID != "":
 		return nil // it has changed already
 	}
 	timer := time.NewTimer(min(retryPauseMax, time.Millisecond<<min(attempt+2, 10)))
