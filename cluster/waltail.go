@@ -154,7 +154,7 @@ func (t walTail) damaged(b []byte, size int) bool {
 		return true // it has been cut off, because it has its full size before it is used
 	}
 	from := t.entriesTo(b)
-	if commitsFollow(b, from) {
+	if t.commitsFollow(b, from) {
 		return true
 	}
 	frame := (end - 1) &^ (walFrame - 1)
@@ -219,13 +219,13 @@ func sectorMissing(b []byte, from, to int) bool {
 
 // commitsFollow reports whether a valid write follows one that is not: the next
 // is only begun when the one before has been acknowledged.
-func commitsFollow(b []byte, from int) bool {
+func (t walTail) commitsFollow(b []byte, from int) bool {
 	last := -1
 	for at := from; at+walFrame <= len(b); at += walFrame {
 		if !isCommit(b[at:]) {
 			continue
 		}
-		if last >= 0 && isWrite(b[:at+walFrame], last) {
+		if last >= 0 && t.isLaterWrite(b[:at+walFrame], last) {
 			return true
 		}
 		last = at + walFrame
@@ -233,14 +233,23 @@ func commitsFollow(b []byte, from int) bool {
 	return false
 }
 
-// isWrite reports whether the bytes from from on are a write, up to its commit.
-func isWrite(b []byte, from int) bool {
+// isLaterWrite reports whether the bytes from from on are a write, up to its
+// commit, of entries behind the next one. What a client has sent may be a copy of
+// this log: its entries are earlier ones.
+func (t walTail) isLaterWrite(b []byte, from int) bool {
 	commit := len(b) - walFrame
-	at := from
+	at, index := from, uint64(0)
 	for at < commit {
 		end, ok := frameEnd(b, at)
 		if !ok {
 			return false
+		}
+		if b[at] == segment.FrameEntry {
+			i, _ := binary.Uvarint(b[at+walFrame : min(end, len(b))])
+			if i <= t.next || index > 0 && i != index+1 {
+				return false
+			}
+			index = i
 		}
 		at = end
 	}

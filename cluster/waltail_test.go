@@ -306,5 +306,11 @@ func TestValuesThatLookLikeCommits(t *testing.T) {
 				t.Fatalf("value %d, written up to %d of %d to %d: valid up to %d, damaged %v", n, cut, from, to, good, damaged)
 			}
 		}
+		first := min(from&^(sectorSize-1)+sectorSize, to) // the sector with the length of the value
+		b := bytes.Clone(after)
+		clear(b[from:first])
+		if good, damaged := damagedFrom(b, len(b)); damaged || good != from {
+			t.Fatalf("value %d, without the sector in which it begins: valid up to %d, want %d, damaged %v", n, good, from, damaged)
+		}
 	}
 }
