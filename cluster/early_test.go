@@ -29,6 +29,7 @@ func lastOnDisk(t *testing.T, c *clustertest.Cluster, id string) uint64 {
 func TestEntryThatTheLeaderNeverHad(t *testing.T) {
 	inBubble(t, clustertest.Options{}, func(t *testing.T, c *clustertest.Cluster) {
 		leader, followers := c.Leader(), c.Followers()
+		mustKnowEachOther(t, c) // or the entry would be the registration of a node
 		mustDo(t, c, leader, acquire("acme/first", 1))
 		mustAgree(t, c)
 		before := lastOnDisk(t, c, leader)
@@ -90,6 +91,7 @@ func TestEntryThatTheLeaderNeverHad(t *testing.T) {
 func TestNoEarlySend(t *testing.T) {
 	inBubble(t, clustertest.Options{Configure: func(cfg *cluster.Config) { cfg.NoEarlySend = true }}, func(t *testing.T, c *clustertest.Cluster) {
 		leader := c.Leader()
+		mustKnowEachOther(t, c) // or the entry would be the registration of a node
 		mustDo(t, c, leader, acquire("acme/first", 1))
 		mustAgree(t, c)
 		before := lastOnDisk(t, c, leader)
