@@ -224,9 +224,9 @@ func (c *redisClient) Get(ctx context.Context, l *Lock) ([]byte, error) {
 	return value, err
 }
 
-// listBatch is how many keys one SCAN asks for, and one MGET; our door takes
+// listBatch is how many keys one SCAN asks for, and one MGET: our door takes
 // commands of at most 1000 words.
-const listBatch = 500
+const listBatch = 999
 
 func (c *redisClient) List(ctx context.Context, repo string) (Listing, error) {
 	var got Listing
