@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net"
 	"slices"
@@ -136,5 +137,51 @@ func TestJoiningNodeAtAnotherClustersAddress(t *testing.T) {
 	testutil.WaitFor(t, 20*time.Second, func() bool { return layer.accepted.Load() >= 5 || len(n.Servers()) > 0 })
 	if servers := n.Servers(); len(servers) > 0 {
 		t.Errorf("the node takes part in a cluster of %v", servers)
+	}
+}
+
+// A node that was removed, and comes back to the address that its successor has now,
+// is not taken for the successor: nothing is acknowledged on its word, whether it has
+// its old data or none.
+func TestRemovedNodeAtTheAddressOfItsSuccessor(t *testing.T) {
+	for name, lost := range map[string]bool{"with its data": false, "without data": true} {
+		t.Run(name, func(t *testing.T) {
+			o := onDisk(cluster.LogStoreWAL, nil)
+			o.TCP = true
+			c := clustertest.Start(t, o)
+			defer c.Stop()
+			allMayVote(c)
+			mustKnowEachOther(t, c)
+			leader, removed, other := c.Leader(), c.Followers()[0], c.Followers()[1]
+			c.Crash(removed)
+			if err := c.Node(leader).RemoveNode(t.Context(), removed); err != nil {
+				t.Fatal(err)
+			}
+			c.TakeAddress("n4", removed)
+			if err := c.Add("n4", leader); err != nil {
+				t.Fatal(err)
+			}
+			c.Eventually("n4 votes", func() bool { return suffrage(c, "n4") == raft.Voter.String() })
+			mustDo(t, c, leader, acquire("acme/first", 1))
+			c.Crash("n4")
+			if lost {
+				c.Lose(removed)
+			}
+			c.Up(removed)
+			c.Crash(other) // a majority is not there
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			res, err := c.Node(leader).Do(ctx, lockcluster.RequestID{}, acquire("acme/app", 1))
+			if err == nil {
+				t.Fatalf("%s says %v, and no other member is there", leader, res.Status)
+			}
+			c.Crash(removed)
+			c.Up(other)
+			c.Up("n4")
+			c.Eventually("the members decide", func() bool {
+				res, err := c.Node(c.Leader()).Do(t.Context(), lockcluster.RequestID{}, acquire("acme/first", 2))
+				return err == nil && res.Status == lockcluster.StatusHeld
+			})
+		})
 	}
 }

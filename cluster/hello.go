@@ -8,15 +8,18 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// What two nodes say first on a connection between their rafts is the cluster
-// they belong to: this magic, the length of the id (1 byte), the id. The node
-// that dials speaks first. Version history: "LCRAFT\x00\x01" first version.
+// What two nodes say first on a connection between their rafts: this magic, and
+// then, each with its length (1 byte) before it, the id of the cluster, the id of
+// the node that speaks, and that of the node it wants to speak to. The node that
+// dials speaks first; the other one wants nobody. Version history:
+// "LCRAFT\x00\x01" first version.
 const (
 	helloMagic   = "LCRAFT\x00\x01"
 	helloTimeout = 5 * time.Second
@@ -26,26 +29,56 @@ const (
 	hellosMax = 256
 )
 
-var errForeign = errors.New("belongs to another cluster")
+var (
+	errForeign = errors.New("belongs to another cluster")
+	errOther   = errors.New("is another node than was wanted")
+)
 
-// foreignError is why a node that was dialled is none of this cluster; it wraps
-// [errForeign].
+// foreignError is why a node that was dialled is not the one that was wanted; it
+// wraps [errForeign] or [errOther].
 type foreignError struct {
 	address raft.ServerAddress
 	err     error
 }
 
 func (e *foreignError) Error() string {
-	return fmt.Sprintf("the node at %s %v; remove the member that has this address", e.address, e.err)
+	advice := "remove the member that has this address"
+	if errors.Is(e.err, errOther) {
+		advice = "stop that one if it was removed, or give one of them another address"
+	}
+	return fmt.Sprintf("the node at %s %v; %s", e.address, e.err, advice)
 }
 
 func (e *foreignError) Unwrap() error { return e.err }
 
-// helloLayer keeps the raft of other clusters out. Raft knows the others by
-// address alone, and a leader that still has the address of a node that is gone
-// overwrites the log of whoever has the address now, if its term is greater.
+// hello is what one end of a connection says.
+type hello struct {
+	cluster string // empty while a joining node was not told
+	node    string
+	wanted  string // empty: nobody in particular
+}
+
+// peerAddress is the address that the layer is to dial for a node: with its id, so
+// that raft also keeps the connections to two nodes apart that had one address.
+func peerAddress(id raft.ServerID, address raft.ServerAddress) raft.ServerAddress {
+	return raft.ServerAddress(id) + "@" + address
+}
+
+func splitPeer(peer raft.ServerAddress) (id string, address raft.ServerAddress) {
+	if id, addr, ok := strings.Cut(string(peer), "@"); ok {
+		return id, raft.ServerAddress(addr)
+	}
+	return "", peer
+}
+
+// helloLayer has raft speak to the node that it means, and keeps the raft of other
+// clusters out. Raft knows the others by address alone. A leader that still has the
+// address of a node that is gone overwrites the log of whoever has the address now,
+// if its term is greater; and what a removed node says at the address of its
+// successor would count as the successor's word, who has none of it.
 type helloLayer struct {
 	raft.StreamLayer
+	node    string                // this one
 	id      func() string         // of the cluster, empty while a joining node was not told
 	met     func(id string) error // refuses a cluster that this node may not belong to
 	timeout time.Duration
@@ -64,9 +97,9 @@ type helloLayer struct {
 
 // newHelloLayer wraps inner, which it closes. met is asked before a node of the
 // cluster id is let in; timeout is of one hello.
-func newHelloLayer(inner raft.StreamLayer, id func() string, met func(string) error, timeout time.Duration, l *slog.Logger) *helloLayer {
+func newHelloLayer(inner raft.StreamLayer, node string, id func() string, met func(string) error, timeout time.Duration, l *slog.Logger) *helloLayer {
 	h := &helloLayer{
-		StreamLayer: inner, id: id, met: met, timeout: timeout, logger: l, refused: newLineLimit(foreignQuiet),
+		StreamLayer: inner, node: node, id: id, met: met, timeout: timeout, logger: l, refused: newLineLimit(foreignQuiet),
 		accepted: make(chan net.Conn), failed: make(chan error),
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -74,20 +107,29 @@ func newHelloLayer(inner raft.StreamLayer, id func() string, met func(string) er
 	return h
 }
 
-// Dial implements [raft.StreamLayer].
-func (h *helloLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+// Dial implements [raft.StreamLayer]. The address may be a [peerAddress].
+func (h *helloLayer) Dial(peer raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	wanted, address := splitPeer(peer)
 	c, err := h.StreamLayer.Dial(address, timeout)
 	if err != nil {
 		return nil, err
 	}
 	err = h.greet(c, func() error {
-		if err := sendHello(c, h.id()); err != nil {
+		if err := sendHello(c, hello{h.id(), h.node, wanted}); err != nil {
 			return err
 		}
-		return h.readHello(c)
+		other, err := readHello(c)
+		if err != nil {
+			return err
+		}
+		wrong := ""
+		if wanted != "" && other.node != wanted {
+			wrong = fmt.Sprintf("it is %.64q, not %s", other.node, wanted)
+		}
+		return h.check(other, wrong)
 	})
 	switch {
-	case errors.Is(err, errForeign):
+	case errors.Is(err, errForeign), errors.Is(err, errOther):
 		return nil, &foreignError{address, err}
 	case err != nil:
 		return nil, fmt.Errorf("greet the node at %s: %w", address, err)
@@ -153,12 +195,21 @@ func (h *helloLayer) end(c net.Conn) {
 // admit hears who has dialled, answers, and hands the connection to raft.
 func (h *helloLayer) admit(c net.Conn) {
 	err := h.greet(c, func() error {
+		other, err := readHello(c)
+		if err == nil {
+			wrong := ""
+			if other.wanted != "" && other.wanted != h.node {
+				wrong = fmt.Sprintf("node %.64q of this cluster looks here for %.64q; stop this one if it was removed, or give one of them another address",
+					other.node, other.wanted)
+			}
+			err = h.check(other, wrong)
+		}
 		// The answer is sent in any case: the other end can say what is wrong.
-		return errors.Join(h.readHello(c), sendHello(c, h.id()))
+		return errors.Join(err, sendHello(c, hello{cluster: h.id(), node: h.node}))
 	})
 	h.end(c)
 	if err != nil {
-		if errors.Is(err, errForeign) {
+		if errors.Is(err, errForeign) || errors.Is(err, errOther) {
 			h.logRefused(c.RemoteAddr().String(), err)
 		}
 		return
@@ -200,32 +251,48 @@ func (h *helloLayer) greet(c net.Conn, f func() error) error {
 	return err
 }
 
-func sendHello(w io.Writer, id string) error {
-	b := make([]byte, 0, len(helloMagic)+1+len(id))
-	b = append(b, helloMagic...)
-	b = append(b, byte(len(id))) // 32 characters
-	_, err := w.Write(append(b, id...))
+func sendHello(w io.Writer, says hello) error {
+	b := []byte(helloMagic)
+	for _, text := range []string{says.cluster, says.node, says.wanted} {
+		b = append(b, byte(len(text))) // at most 64 characters
+		b = append(b, text...)
+	}
+	_, err := w.Write(b)
 	return err
 }
 
-// readHello reads what the other end says, and refuses another cluster.
-func (h *helloLayer) readHello(r io.Reader) error {
-	b := make([]byte, len(helloMagic)+1)
+// readHello reads what the other end says.
+func readHello(r io.Reader) (says hello, err error) {
+	b := make([]byte, len(helloMagic))
 	if _, err := io.ReadFull(r, b); err != nil {
-		return err
+		return says, err
 	}
-	if string(b[:len(helloMagic)]) != helloMagic {
-		return fmt.Errorf("%w, or to none: it does not speak this version's protocol between nodes", errForeign)
+	if string(b) != helloMagic {
+		return says, fmt.Errorf("%w, or to none: it does not speak this version's protocol between nodes", errForeign)
 	}
-	id := make([]byte, b[len(helloMagic)])
-	if _, err := io.ReadFull(r, id); err != nil {
-		return err
+	for _, text := range []*string{&says.cluster, &says.node, &says.wanted} {
+		size := make([]byte, 1)
+		if _, err := io.ReadFull(r, size); err != nil {
+			return says, err
+		}
+		b := make([]byte, size[0])
+		if _, err := io.ReadFull(r, b); err != nil {
+			return says, err
+		}
+		*text = string(b)
 	}
-	if mine := h.id(); mine != "" && len(id) > 0 && mine != string(id) {
-		return fmt.Errorf("%w: its id is %.32q, here it is %s", errForeign, id, mine)
-	}
-	if len(id) == 0 {
+	return says, nil
+}
+
+// check refuses another cluster, and what is wrong otherwise, if that is not empty.
+func (h *helloLayer) check(other hello, wrong string) error {
+	switch mine := h.id(); {
+	case mine != "" && other.cluster != "" && mine != other.cluster:
+		return fmt.Errorf("%w: its id is %.32q, here it is %s", errForeign, other.cluster, mine)
+	case wrong != "":
+		return fmt.Errorf("%w: %s", errOther, wrong)
+	case other.cluster == "":
 		return nil // it crashed before it was told, see [Node.metCluster]
 	}
-	return h.met(string(id))
+	return h.met(other.cluster)
 }

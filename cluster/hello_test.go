@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func testHello(t *testing.T, id string, timeout time.Duration) (*helloLayer, fun
 	inner.advertised = inner.Listener.Addr().String()
 	var mu sync.Mutex
 	var met []string
-	h := newHelloLayer(inner, func() string { return id }, func(other string) error {
+	h := newHelloLayer(inner, "n-"+id, func() string { return id }, func(other string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		met = append(met, other)
@@ -94,6 +95,42 @@ func TestHelloOfAnotherCluster(t *testing.T) {
 	if got := met(); len(got) != 1 || got[0] != "b" {
 		t.Errorf("met %q", got)
 	}
+}
+
+// A node reaches the one that it wants, and no other one at that address: either end
+// refuses, and takes nothing for true that the other said.
+func TestHelloOfAnotherNode(t *testing.T) {
+	from, _ := testHello(t, "", helloTimeout)
+	to, met := testHello(t, "a", helloTimeout)
+	for _, peer := range []raft.ServerID{"n-b", "n-"} {
+		_, err := from.Dial(peerAddress(peer, raft.ServerAddress(to.Addr().String())), 10*time.Second)
+		if !errors.Is(err, errOther) || !strings.Contains(err.Error(), `it is "n-a"`) {
+			t.Errorf("dial %s: %v, want %v", peer, err, errOther)
+		}
+	}
+	if got := met(); len(got) != 0 {
+		t.Errorf("it met %q, and was not wanted", got)
+	}
+	// What one that does not look at the answer says is refused too.
+	c, err := net.Dial("tcp", to.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := sendHello(c, hello{cluster: "a", node: "n-c", wanted: "n-b"}); err != nil {
+		t.Fatal(err)
+	}
+	if says, err := readHello(c); err != nil || says.node != "n-a" {
+		t.Errorf("it answers %v, %v", says, err)
+	}
+	if n, err := c.Read(make([]byte, 1)); n != 0 || isTimeout(err) || err == nil {
+		t.Errorf("it was not let go: %d bytes, %v", n, err)
+	}
+	c2, err := from.Dial(peerAddress("n-a", raft.ServerAddress(to.Addr().String())), 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c2.Close()
 }
 
 // Who says something else, or nothing, holds up nobody, and is let go.

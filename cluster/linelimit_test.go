@@ -51,13 +51,13 @@ func TestRefusedConnectionsAreLoggedNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		layer := &bubbleLayer{make(chan net.Conn), make(chan struct{})}
 		var log bytes.Buffer
-		h := newHelloLayer(layer, func() string { return "a" }, nil, helloTimeout, slog.New(slog.NewTextHandler(&log, nil)))
+		h := newHelloLayer(layer, "n1", func() string { return "a" }, nil, helloTimeout, slog.New(slog.NewTextHandler(&log, nil)))
 		defer h.Close()
 		dial := func(from string) {
 			t.Helper()
 			c, theirs := net.Pipe()
 			layer.incoming <- connFrom{theirs, advertisedAddr(from)}
-			if err := sendHello(c, "b"); err != nil {
+			if err := sendHello(c, hello{cluster: "b", node: "m1", wanted: "m2"}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.Copy(io.Discard, c); err != nil {

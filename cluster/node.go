@@ -195,7 +195,7 @@ func (n *Node) openTransport(o options) (err error) {
 				return err
 			}
 		}
-		inner = newNetworkTransport(newHelloLayer(layer, n.ClusterID, n.metCluster, helloTimeout, n.logger), n.cfg)
+		inner = newNetworkTransport(newHelloLayer(layer, n.cfg.NodeID, n.ClusterID, n.metCluster, helloTimeout, n.logger), n.cfg)
 	}
 	n.trans, err = newTransport(inner, n.acks)
 	return err

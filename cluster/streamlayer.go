@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -89,9 +90,47 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// networkTransport is raft's transport over a stream layer; closing it closes
-// its idle connections too.
+// networkTransport is raft's transport over a stream layer, which is told the id of
+// the node that it is to reach (see [helloLayer]); closing it closes its idle
+// connections too.
 type networkTransport struct{ *raft.NetworkTransport }
+
+var (
+	_ raft.WithPreVote = networkTransport{}
+	_ raft.WithClose   = networkTransport{}
+)
+
+// AppendEntriesPipeline implements [raft.Transport].
+func (t networkTransport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	return t.NetworkTransport.AppendEntriesPipeline(id, peerAddress(id, target))
+}
+
+// AppendEntries implements [raft.Transport].
+func (t networkTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	return t.NetworkTransport.AppendEntries(id, peerAddress(id, target), args, resp)
+}
+
+// RequestVote implements [raft.Transport].
+func (t networkTransport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return t.NetworkTransport.RequestVote(id, peerAddress(id, target), args, resp)
+}
+
+// RequestPreVote implements [raft.WithPreVote].
+func (t networkTransport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	return t.NetworkTransport.RequestPreVote(id, peerAddress(id, target), args, resp)
+}
+
+// InstallSnapshot implements [raft.Transport].
+func (t networkTransport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest,
+	resp *raft.InstallSnapshotResponse, data io.Reader,
+) error {
+	return t.NetworkTransport.InstallSnapshot(id, peerAddress(id, target), args, resp, data)
+}
+
+// TimeoutNow implements [raft.Transport].
+func (t networkTransport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	return t.NetworkTransport.TimeoutNow(id, peerAddress(id, target), args, resp)
+}
 
 // Close implements [raft.WithClose].
 func (t networkTransport) Close() error {

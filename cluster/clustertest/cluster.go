@@ -86,6 +86,11 @@ func (c *Cluster) Add(id, through string) error {
 	return c.open(id, m)
 }
 
+// TakeAddress gives a node that was never started the address of another one.
+func (c *Cluster) TakeAddress(id, from string) {
+	c.machine(id).addr = c.machine(from).addr
+}
+
 // Up starts a node that is down, with the data it had.
 func (c *Cluster) Up(id string) *cluster.Node {
 	c.t.Helper()
