@@ -43,30 +43,55 @@ const leaderStatusTimeout = 3 * time.Second
 
 // LeaderStatus is [Client.Status] as the leader sees it. If no node leads, or
 // the leader cannot be asked, it is what another node sees: NodeID then differs
-// from Leader.
+// from Leader. Of the endpoints the one that knows most is chosen: a node that
+// was removed, or has an empty disk, may answer too.
 func (c *Client) LeaderStatus(ctx context.Context) (ClusterStatus, error) {
 	s, err := c.Status(ctx, false)
-	if err != nil || s.Leader == "" || s.NodeID == s.Leader {
+	if err != nil || s.NodeID == s.Leader {
 		return s, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaderStatusTimeout)
 	defer cancel()
-	isLeader := func(of ClusterStatus, err error) bool {
-		return err == nil && of.NodeID == of.Leader && of.ClusterID == s.ClusterID
-	}
-	if addr := s.leaderAddr(); addr != "" && c.pool.learn(addr) != nil {
-		if of, err := c.Status(ctx, false); isLeader(of, err) {
-			return of, nil
-		}
+	if of, ok := c.askLeader(ctx, s); ok {
+		return of, nil
 	}
 	// The address by which nodes know the leader may mean nothing here, beside a
 	// network of containers for one; one of those that were given may be its.
+	best := s
 	for _, e := range c.pool.endpoints {
-		if of, err := c.statusOf(ctx, e, false); isLeader(of, err) {
+		of, err := c.statusOf(ctx, e, false)
+		switch {
+		case err != nil || of.ClusterID != s.ClusterID:
+		case of.NodeID == of.Leader:
+			return of, nil
+		case of.knowsMoreThan(best):
+			best = of
+		}
+	}
+	if s.Leader == "" {
+		if of, ok := c.askLeader(ctx, best); ok {
 			return of, nil
 		}
 	}
-	return s, nil
+	return best, nil
+}
+
+// askLeader asks the leader that s names, where s says that it is.
+func (c *Client) askLeader(ctx context.Context, s ClusterStatus) (ClusterStatus, bool) {
+	addr := s.leaderAddr()
+	if addr == "" || c.pool.learn(addr) == nil {
+		return s, false
+	}
+	of, err := c.Status(ctx, false)
+	return of, err == nil && of.NodeID == of.Leader && of.ClusterID == s.ClusterID
+}
+
+// knowsMoreThan compares two nodes of which neither leads.
+func (s ClusterStatus) knowsMoreThan(other ClusterStatus) bool {
+	if (s.Leader == "") != (other.Leader == "") {
+		return s.Leader != ""
+	}
+	return s.CommitIndex > other.CommitIndex
 }
 
 // leaderAddr is where nodes reach the leader for gRPC, empty if that is not known.

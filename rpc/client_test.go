@@ -333,6 +333,23 @@ func TestLeaderStatusBehindOtherAddresses(t *testing.T) {
 	}
 }
 
+// A node that was removed and still answers does not hide what the others know,
+// whether one of them leads or not.
+func TestLeaderStatusBesideARemovedNode(t *testing.T) {
+	s := newSystem(t, 3)
+	s.nodes[2].apart = true
+	for _, leader := range []int{0, -1} {
+		s.setLeader(leader)
+		for range 10 { // it begins anywhere
+			c := dial(t, rpc.ClientConfig{Endpoints: s.endpoints()[1:], Timeout: 20 * time.Second})
+			st, err := c.LeaderStatus(t.Context())
+			if want := "n2"; err != nil || leader < 0 && st.NodeID != want || leader == 0 && st.NodeID != "n1" {
+				t.Fatalf("leader %d: seen by %s, %v", leader, st.NodeID, err)
+			}
+		}
+	}
+}
+
 // An endpoint where another cluster answers is told; one where nobody does is not.
 func TestStrangers(t *testing.T) {
 	ours, other := newSystem(t, 2), newSystem(t, 1)

@@ -48,6 +48,7 @@ type node struct {
 	sys    *system
 	at     int
 	id     string
+	apart  bool // it was removed: it hears of no leader
 	server *rpc.Server
 	local  *intents
 }
@@ -198,6 +199,9 @@ func (n *node) Status(_ context.Context, local bool) (rpc.ClusterStatus, error) 
 	st := rpc.ClusterStatus{
 		NodeID: n.id, ClusterID: cmp.Or(n.sys.clusterID, "c"), Leader: id, LeaderGRPCAddr: addr, Term: 7, CommitIndex: 9, Mode: "enhanced",
 		ActiveSystem: "enhanced", Epoch: 2, Version: "v1", Locks: 3, CommandLocks: 4, Documents: 5, Members: []rpc.MemberStatus{},
+	}
+	if n.apart {
+		st.Leader, st.LeaderGRPCAddr, st.CommitIndex = "", "", 0
 	}
 	if local {
 		return st, nil
