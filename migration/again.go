@@ -48,6 +48,9 @@ type Imported struct {
 	At         time.Time `json:"at"`               // what the source got later is not in the cluster from there
 	OnConflict string    `json:"on_conflict"`
 	Complete   bool      `json:"complete"` // it came to its end
+	// Brought tells what it did not bring, see [Brings]; empty: that is not known, as
+	// of a source that was followed.
+	Brought string `json:"brought,omitempty"`
 }
 
 // IsSource reports whether two imports are of one source.
@@ -114,11 +117,15 @@ func AllImports(memory []Remembered) (all []Imported) {
 
 // NoteImported returns the value under which a cluster is to keep an import, in a
 // setting of its own, and the settings in memory that can go then: those of the same
-// import before, unless it came to its end then and has not now, and the oldest
+// import before, with the same choice between conflicts, unless it came to its end then and has not now, and the oldest
 // beyond what is kept. Whoever else notes an import meanwhile takes nothing from this
 // one: nobody writes into another's setting, and what goes is old.
 func NoteImported(memory []Remembered, now Imported) (value string, outdated []string, err error) {
 	b, err := json.Marshal([]Imported{now})
+	if err == nil && len(b) > importsSizeMax {
+		now.Brought = ""
+		b, err = json.Marshal([]Imported{now})
+	}
 	switch {
 	case err != nil:
 		return "", nil, err
@@ -128,7 +135,7 @@ func NoteImported(memory []Remembered, now Imported) (value string, outdated []s
 	var kept []string
 	for _, r := range memory {
 		replaces := func(old Imported) bool {
-			return old.Origin == now.Origin && old.SHA256 == now.SHA256 && (now.Complete || !old.Complete)
+			return old.Origin == now.Origin && old.SHA256 == now.SHA256 && old.OnConflict == now.OnConflict && (now.Complete || !old.Complete)
 		}
 		if slices.ContainsFunc(r.Imports, func(old Imported) bool { return !replaces(old) }) {
 			kept = append(kept, r.Setting)
@@ -139,6 +146,12 @@ func NoteImported(memory []Remembered, now Imported) (value string, outdated []s
 	return string(b), append(outdated, kept[:max(0, len(kept)+1-importsMax)]...), nil
 }
 
+// Back is a record that an import would bring back.
+type Back struct {
+	PlanRecord
+	From *Imported // the import that brought it, as far as that can be told
+}
+
 // BroughtBack returns the records of a plan that a cluster had from an earlier
 // import and has no more: somebody released them there. To import them would
 // bring them back.
@@ -147,8 +160,9 @@ func NoteImported(memory []Remembered, now Imported) (value string, outdated []s
 // tells; of an import that did not come to its end only what comes before the
 // last record that it brought. Of another content of the same source, or of a
 // source that shares locks with the cluster, it is what is clearly older than the
-// earlier import. A source that the cluster has nothing of brings nothing back.
-func BroughtBack(src *Source, plan *Plan, now *Imported, earlier []Imported, cluster state.Reader) ([]PlanRecord, error) {
+// earlier import. What an import surely did not bring never came from it. A source
+// that the cluster has nothing of brings nothing back.
+func BroughtBack(src *Source, plan *Plan, now *Imported, earlier []Imported, cluster state.Reader) ([]Back, error) {
 	had := make([]bool, len(plan.Records))
 	last, shares := -1, false
 	for i, rec := range plan.Records {
@@ -157,24 +171,40 @@ func BroughtBack(src *Source, plan *Plan, now *Imported, earlier []Imported, clu
 			last, shares = i, shares || same
 		}
 	}
-	var back []PlanRecord
-	judges := make([]func(i int, rec PlanRecord) bool, 0, len(earlier))
-	for _, before := range earlier {
+	// Who brought a record is rather an import of this source, and the latest.
+	var judges, others []judge
+	for _, before := range slices.Backward(earlier) {
 		if !before.isSource(now) && !shares {
 			continue
 		}
-		judge, err := gone(src, plan.Namespace, now, &before, last)
-		if err != nil {
+		gone, err := gone(src, plan.Namespace, now, &before, last)
+		switch {
+		case err != nil:
 			return nil, err
+		case before.isSource(now):
+			judges = append(judges, judge{&before, gone})
+		default:
+			others = append(others, judge{&before, gone})
 		}
-		judges = append(judges, judge)
 	}
+	judges = append(judges, others...)
+	var back []Back
 	for i, rec := range plan.Records {
-		if !had[i] && slices.ContainsFunc(judges, func(judge func(int, PlanRecord) bool) bool { return judge(i, rec) }) {
-			back = append(back, rec)
+		if had[i] {
+			continue
+		}
+		if j := slices.IndexFunc(judges, func(j judge) bool { return j.gone(i, rec) && j.before.mayHaveBrought(rec) }); j >= 0 {
+			back = append(back, Back{rec, judges[j].before})
 		}
 	}
 	return back, nil
+}
+
+// judge tells of an earlier import whether a record that the cluster has no more
+// was brought by it.
+type judge struct {
+	before *Imported
+	gone   func(i int, rec PlanRecord) bool
 }
 
 // gone returns what tells whether a record that the cluster has no more was

@@ -22,6 +22,14 @@ func TestBroughtBack(t *testing.T) {
 	first := Imported{Origin: "boltdb:/x on h", SHA256: "1", At: noon.Add(time.Hour), OnConflict: "fail", Complete: true}
 	broken := first
 	broken.Complete = false
+	// Two that are known to have brought what they did: one left b out, which two claimed.
+	keeps := func(i Imported, of ...SourceRecord) Imported {
+		i.Brought = Brings(mustPlan(t, PlanOptions{}, of...))
+		return i
+	}
+	bAgain := SourceRecord{Bucket: BucketLocks, Key: "acme/app/b/default", Value: lockValue("acme/app", "b", 7, noon.Add(time.Minute), "")}
+	other := Imported{Origin: "boltdb:/other on h", SHA256: "9", At: noon.Add(2 * time.Hour), OnConflict: "fail", Complete: true}
+	leftOut := keeps(first, a, c, b, bAgain)
 	for _, test := range []struct {
 		name    string
 		had     []SourceRecord // what the cluster has of the source
@@ -66,8 +74,13 @@ func TestBroughtBack(t *testing.T) {
 		{"another Atlantis", nil, []Imported{first}, Imported{Origin: "boltdb:/other on i", SHA256: "9"}, []SourceRecord{lock("o", 9, noon)}, nil},
 		{"it was followed", []SourceRecord{a}, []Imported{{Origin: first.Origin, At: first.At, OnConflict: "fail", Complete: true}}, first, []SourceRecord{a, b}, []string{"b"}},
 		{"what was left out as a conflict", []SourceRecord{a}, []Imported{first}, first, []SourceRecord{
-			a, b, {Bucket: BucketLocks, Key: "acme/app/b/default", Value: lockValue("acme/app", "b", 7, noon.Add(time.Minute), "")},
+			a, b, bAgain,
 		}, nil},
+		{"left out as a conflict, then another source", []SourceRecord{a, c}, []Imported{leftOut, keeps(other, lock("o", 9, noon))}, first, []SourceRecord{a, b, bAgain, c}, nil},
+		{"left out, then another content of it without", []SourceRecord{a}, []Imported{leftOut, keeps(Imported{Origin: first.Origin, SHA256: "2", At: other.At, Complete: true}, a)}, first, []SourceRecord{a, b, bAgain}, nil},
+		{"left out, brought by another source and released", []SourceRecord{a, c}, []Imported{leftOut, keeps(other, a, b)}, first, []SourceRecord{a, b, bAgain, c}, []string{"b"}},
+		{"another source since, one released", []SourceRecord{a}, []Imported{leftOut, keeps(other, lock("o", 9, noon))}, first, []SourceRecord{a, b, bAgain, c}, []string{"c"}},
+		{"another source, and it is not known what it brought", []SourceRecord{a, c}, []Imported{leftOut, other}, first, []SourceRecord{a, b, bAgain, c}, []string{"b"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cl := newCluster()
@@ -83,11 +96,47 @@ func TestBroughtBack(t *testing.T) {
 			var got []string
 			for _, rec := range back {
 				got = append(got, rec.Request.(lockcluster.Acquire).Key.Path)
+				if !rec.From.mayHaveBrought(rec.PlanRecord) || len(test.earlier) == 1 && rec.From.Origin != test.earlier[0].Origin {
+					t.Errorf("%s is said to be from %s", rec.Identity, rec.From.Origin)
+				}
 			}
 			if !slices.Equal(got, test.want) {
 				t.Errorf("brought back %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// What is kept of an import knows every record that it brought, and nearly every
+// other one as long as there is room; it never fills a setting.
+func TestBrings(t *testing.T) {
+	for _, n := range []int{0, 1, 1000, 20_000} {
+		plan := &Plan{}
+		record := func(i int) PlanRecord { return PlanRecord{Bucket: BucketLocks, Identity: fmt.Sprintf("acme/%d", i)} }
+		for i := range n {
+			plan.Records = append(plan.Records, record(i))
+		}
+		im := Imported{Origin: strings.Repeat("o", 500), Brought: Brings(plan)}
+		wrong := 0
+		for i := range 2 * n {
+			switch may := im.mayHaveBrought(record(i)); {
+			case i < n && !may:
+				t.Fatalf("of %d: record %d was brought, and is unknown", n, i)
+			case i >= n && may:
+				wrong++
+			}
+		}
+		if n <= 1000 && wrong > n/20 {
+			t.Errorf("of %d others %d are taken for one that was brought", n, wrong)
+		}
+		value, _, err := NoteImported(nil, im)
+		if list, perr := ParseImported(value); err != nil || perr != nil || list[0] != im {
+			t.Errorf("of %d: %v %v", n, err, perr)
+		}
+	}
+	long := Imported{Origin: strings.Repeat("o", importsSizeMax-200), Brought: strings.Repeat("x", 1000)}
+	if value, _, err := NoteImported(nil, long); err != nil || strings.Contains(value, "xxx") {
+		t.Errorf("a long name of a source leaves no room: %v", err)
 	}
 }
 
@@ -174,6 +223,12 @@ func TestNoteImported(t *testing.T) {
 	got := AllImports(m.read(t, "default"))
 	if n := len(got); got[n-2] != last || got[n-1] != repeated || got[n-3].Origin == "last" {
 		t.Errorf("an import that ended is forgotten while it is repeated, or kept twice: %+v", got)
+	}
+	chosen := repeated
+	chosen.Complete, chosen.OnConflict, chosen.At = true, "keep-older", noon.Add(3*time.Hour)
+	m.note(t, m.read(t, "default"), NewImportSetting("default"), chosen)
+	if got := AllImports(m.read(t, "default")); got[len(got)-3] != last || got[len(got)-1] != chosen {
+		t.Errorf("another choice between conflicts replaces what was brought without: %+v", got)
 	}
 	if _, _, err := NoteImported(nil, Imported{Origin: strings.Repeat("x", importsSizeMax)}); err == nil {
 		t.Error("a name that is too long was kept")

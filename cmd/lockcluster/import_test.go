@@ -116,6 +116,24 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// What an import left out was never in the cluster: the import that takes it, as the
+// first one advises, is let through, also after one of another file. What it then
+// brought and somebody released stays released, and the refusal names the import.
+func TestImportTakesWhatWasLeftOut(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, "--base-port", freeBasePort(t, 1), "--nodes", "1")
+	eras := []string{"import", "--from", "boltdb:" + filepath.Join(fixtures, "atlantis-eras.db"), "--quarantine", ""}
+	older := append(eras[:len(eras):len(eras)], "--on-conflict", "keep-older")
+	d.do(t, eras...).want(t, 3, "--on-conflict keep-older")
+	d.do(t, "import", "--from", "boltdb:"+filepath.Join(fixtures, "atlantis-0.47.1.db")).want(t, 0, "locks imported")
+	d.do(t, older...).want(t, 3, "locks imported   1")
+	d.do(t, "locks", "release", "acme/conflict/x/default/", "--force").want(t, 0, "released")
+	d.do(t, eras...).want(t, 3, "locks imported   0") // brings nothing of it, and makes nobody forget
+	for range 2 {
+		d.do(t, older...).want(t, 1, "would bring 1 record back").want(t, 1, "atlantis-eras.db on ").want(t, 1, "  lock acme/conflict/x/default/ of ")
+	}
+}
+
 // What a follower cannot take over it counts, when it has begun and at the end,
 // and its exit code says that a person has to look.
 func TestImportFollowLeavesOut(t *testing.T) {

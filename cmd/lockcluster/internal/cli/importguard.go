@@ -65,6 +65,9 @@ func originName(from migration.Origin) string {
 // let through, as one that has not come to its end.
 func (g *importGuard) before(ctx context.Context, src *migration.Source, sha256 string, plan *migration.Plan) error {
 	g.now.SHA256 = sha256
+	if sha256 != "" { // else it goes on bringing what comes
+		g.now.Brought = migration.Brings(plan)
+	}
 	if len(g.earlier) > 0 && !g.again {
 		view, err := g.client.view(ctx)
 		if err != nil {
@@ -75,7 +78,7 @@ func (g *importGuard) before(ctx context.Context, src *migration.Source, sha256 
 			return err
 		}
 		if len(back) > 0 {
-			return &exitError{exitFailure, errors.New(g.refusal(back))}
+			return &exitError{exitFailure, errors.New(refusal(back))}
 		}
 	}
 	return g.note(ctx, false)
@@ -108,17 +111,27 @@ func (g *importGuard) set(ctx context.Context, name, value string) error {
 // backShown bounds the records that a refusal names.
 const backShown = 20
 
-// refusal says what would be brought back.
-func (g *importGuard) refusal(back []migration.PlanRecord) string {
+// refusal says what would be brought back, below each import that had brought it.
+func refusal(back []migration.Back) string {
 	var b strings.Builder
-	latest := g.earlier[len(g.earlier)-1]
-	fmt.Fprintf(&b, "refused: the cluster has released records since an import on %s (%s), and this import would bring %s back:\n",
-		latest.At.Format(time.RFC3339), visible(latest.Origin), plural(len(back), "record", "records"))
-	for _, rec := range back[:min(len(back), backShown)] {
-		fmt.Fprintf(&b, "  %s\n", visible(recordText(rec)))
+	fmt.Fprintf(&b, "refused: the cluster has released records since an import, and this import would bring %s back:\n",
+		plural(len(back), "record", "records"))
+	shown := back[:min(len(back), backShown)]
+	var told []*migration.Imported
+	for _, first := range shown {
+		if slices.Contains(told, first.From) {
+			continue
+		}
+		told = append(told, first.From)
+		fmt.Fprintf(&b, "imported on %s (%s):\n", first.From.At.Format(time.RFC3339), visible(first.From.Origin))
+		for _, rec := range shown {
+			if rec.From == first.From {
+				fmt.Fprintf(&b, "  %s\n", visible(recordText(rec.PlanRecord)))
+			}
+		}
 	}
 	if more := len(back) - backShown; more > 0 {
-		fmt.Fprintf(&b, "  and %d more\n", more)
+		fmt.Fprintf(&b, "and %d more\n", more)
 	}
 	b.WriteString("Nothing was imported. If they are to come back, repeat with --again; \"lockcluster locks list\" shows what the cluster has")
 	return b.String()
