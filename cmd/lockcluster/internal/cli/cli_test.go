@@ -139,6 +139,8 @@ func TestUsage(t *testing.T) {
 		{line: "server --node-id n1 --data-dir d", env: "ATLANTIS_LOCK_TIMEOUT=30", want: "ATLANTIS_LOCK_TIMEOUT: want a time"},
 		{line: "dev --legacy-boltdb /nowhere/at/all.db", want: "there is no directory /nowhere/at"},
 		{line: "dev --legacy-boltdb testdata/help", want: "want an Atlantis's file"},
+		{line: "dev --legacy-boltdb no-such.db", want: "--legacy-boltdb no-such.db: there is no such file; name the atlantis.db"},
+		{line: "dev --legacy-boltdb dev.go", want: "dev.go: not a BoltDB file; name the atlantis.db"},
 		{line: "config validate", want: "FILE is missing"},
 		{line: "config validate no-such.yaml", want: "no-such.yaml"},
 		{line: "config mapping", env: "ATLANTIS_ENHANCED_LOCKING_ENABLE=true", want: `did you mean "ATLANTIS_ENHANCED_LOCKING_ENABLED"?`},

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lockcluster/lockcluster/cmd/lockcluster/internal/dev"
+	"github.com/lockcluster/lockcluster/migration"
 	"github.com/lockcluster/lockcluster/rpc"
 )
 
@@ -54,6 +57,9 @@ DIR finds every lock again.`,
 func (a *app) dev(ctx context.Context, o dev.Options) error {
 	if err := o.Validate(); err != nil {
 		return usagef("%w", err)
+	}
+	if err := checkLegacyFile(ctx, o.LegacyBoltDB); err != nil {
+		return err
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -95,6 +101,22 @@ func (a *app) dev(ctx context.Context, o dev.Options) error {
 	say(a.Err, "stopping the nodes ...\n")
 	c.Stop(killCtx)
 	return err
+}
+
+// checkLegacyFile refuses what node n1 could not serve as the legacy system: a node
+// starts without its old store, which may come back, and waits for it without end.
+func checkLegacyFile(ctx context.Context, file string) error {
+	if file == "" {
+		return nil
+	}
+	_, _, err := migration.ReadOrigin(ctx, migration.Origin{File: file})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return usagef("--legacy-boltdb %s: there is no such file; name the atlantis.db that an Atlantis has made, or leave --legacy-boltdb out", file)
+	case err != nil:
+		return usagef("--legacy-boltdb: %w; name the atlantis.db of an Atlantis that is stopped, or leave --legacy-boltdb out", err)
+	}
+	return nil
 }
 
 // printDev says what runs and what to type next.

@@ -51,8 +51,7 @@ func (o Options) Validate() error {
 	return o.validateLegacy()
 }
 
-// validateLegacy checks the place of the legacy file. The file itself may be
-// new, as it is for an Atlantis that starts for the first time.
+// validateLegacy checks the place of the legacy file, not what is in it.
 func (o Options) validateLegacy() error {
 	if o.LegacyBoltDB == "" {
 		return nil
