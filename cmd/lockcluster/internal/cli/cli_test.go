@@ -5,6 +5,8 @@ import (
 	"context"
 	"flag"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -221,6 +223,29 @@ func TestUnreachable(t *testing.T) {
 	code, _, diagnostics := command(t, nil, "locks", "list", "--endpoints", "127.0.0.1:1,127.0.0.1:2", "--timeout", "10m")
 	if d := time.Since(begin); code != 1 || d > time.Minute {
 		t.Errorf("exit code %d after %v: %s", code, d, diagnostics)
+	}
+}
+
+// A command that only asks ends within --timeout, also where something answers that
+// is no node, and then says so.
+func TestTimeoutIsForAll(t *testing.T) {
+	page := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(page.Close)
+	const timeout, some = 3 * time.Second, 1500 * time.Millisecond
+	for _, line := range []string{"locks list", "cluster mode", "cluster status", "locks get a/b/./d/"} {
+		for endpoint, want := range map[string]string{
+			"127.0.0.1:1":                 "is the cluster running?",
+			page.Listener.Addr().String(): "something answers there that is not lockcluster's gRPC; the default gRPC port is 7100",
+		} {
+			t.Run(line+" "+endpoint, func(t *testing.T) {
+				t.Parallel()
+				begin := time.Now()
+				code, _, diagnostics := command(t, nil, append(strings.Fields(line), "--endpoints", endpoint, "--timeout", timeout.String())...)
+				if d := time.Since(begin); code != 1 || d > timeout+some || !strings.Contains(diagnostics, want) {
+					t.Errorf("exit code %d after %v: %s", code, d, diagnostics)
+				}
+			})
+		}
 	}
 }
 

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,8 +136,9 @@ func (c *client) needLock(ctx context.Context, namespace, text string) (*lockclu
 	return nil, fmt.Errorf("%s is not locked", visible(text))
 }
 
-// diagnoseTimeout is how long to ask why a call was not answered.
-const diagnoseTimeout = 2 * time.Second
+// diagnoseTimeout is how long to ask why a call was not answered: the command's
+// own time may be over.
+const diagnoseTimeout = 500 * time.Millisecond
 
 // explain says in words what it means that a call was not answered.
 func (f *clientFlags) explain(ctx context.Context, c *client, err error) error {
@@ -144,6 +148,9 @@ func (f *clientFlags) explain(ctx context.Context, c *client, err error) error {
 	}
 	text := ""
 	switch {
+	case !unanswered.Reached && slices.ContainsFunc(f.endpoints, foreign):
+		text = "no node answers at " + strings.Join(f.endpoints, ", ") + ": something answers there that is not lockcluster's gRPC; " +
+			"the default gRPC port is 7100, of lockcluster dev 7101-7103: name the gRPC addresses of the nodes with --endpoints (" + endpointsEnv + ")"
 	case !unanswered.Reached:
 		text = "no node answers at " + strings.Join(f.endpoints, ", ")
 		if !f.set("endpoints") && !f.fromEnv {
@@ -159,6 +166,26 @@ func (f *clientFlags) explain(ctx context.Context, c *client, err error) error {
 		text += "; whether the change was made is not known: look before you repeat it"
 	}
 	return &explainedError{text, err}
+}
+
+// http2Hello is how a client of gRPC begins: HTTP/2's preface and empty settings.
+const http2Hello = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+// foreign reports whether something is at an address that speaks no HTTP/2. What
+// says nothing may be a node that is stuck.
+func foreign(addr string) bool {
+	conn, err := net.DialTimeout("tcp", addr, diagnoseTimeout)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(diagnoseTimeout)) // never fails on TCP
+	if _, err := io.WriteString(conn, http2Hello); err != nil {
+		return false
+	}
+	var frame [4]byte // its length and its type: settings are 4
+	_, err = io.ReadFull(conn, frame[:])
+	return err == nil && frame[3] != 4
 }
 
 // leaderless asks any node whether it knows of no leader.

@@ -132,7 +132,12 @@ it is, enhanced writes the cluster's copy into it (not in mode legacy).`,
 		return a.print(res, func(w io.Writer) error { return modeTable(w, &res) })
 	}
 	cmd.PreRunE = func(_ *cobra.Command, words []string) error { return checkMode(words, fs, percentage, req.Authority) }
-	cmd.RunE = a.withPatience(&where, run)
+	cmd.RunE = func(cmd *cobra.Command, words []string) error {
+		if len(words) == 0 { // nobody waits at a gate
+			return a.withClient(&where, run)(cmd, words)
+		}
+		return a.withPatience(&where, run)(cmd, words)
+	}
 	a.addClientFlags(fs, &where)
 	fs.Lookup("timeout").DefValue, where.timeout = gateTimeout.String(), gateTimeout
 	fs.Uint32Var(&percentage, "percentage", 0, "gradual: share of the keys that go to the enhanced system, 0 to 100")

@@ -59,7 +59,11 @@ func (a *app) locksListCommand() *cobra.Command {
 		Example: "  lockcluster locks list --repo acme/infra --pull 7",
 		Args:    args(0, 0),
 		RunE: a.withClient(&where, func(ctx context.Context, c *client, _ []string) error {
-			return a.printList(c.ListLocks(ctx, filter), c.systems(ctx))
+			s, err := c.anySystems(ctx)
+			if err != nil {
+				return err
+			}
+			return a.printList(c.ListLocks(ctx, filter), s)
 		}),
 	}
 	f := cmd.Flags()
