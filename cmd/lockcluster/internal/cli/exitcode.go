@@ -24,7 +24,7 @@ var exitTable = []struct {
 	meaning string
 	when    []string
 }{
-	{exitDone, "done", []string{"what was asked for is so, now or before already"}},
+	{exitDone, "done", []string{"what was asked for is so, now or before already (but a release needs a lock that is held)"}},
 	{exitFailure, "failed", []string{
 		"no node answers, or there is no leader",
 		"the cluster refuses it as things stand: a rule, a criterion, a setting that contradicts those it has",
