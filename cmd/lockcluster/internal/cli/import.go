@@ -90,6 +90,9 @@ are kept in the directory --quarantine, readable by you only.`,
 }
 
 func (a *app) importFrom(ctx context.Context, f *importFlags) error {
+	if f.from == "" {
+		return usagef("--from is missing: say what to import, for example --from boltdb:/var/lib/atlantis/atlantis.db or --from redis://redis:6379/0")
+	}
 	origin, err := migration.ParseOrigin(f.from)
 	if err != nil {
 		return usagef("--from: %w", err)
