@@ -187,9 +187,13 @@ func (v exportView) table(w io.Writer) error {
 // remarks writes what a person has to know or do, a line each.
 func (v exportView) remarks(w io.Writer) {
 	if o := v.Offline; o != nil {
-		say(w, "\nRead offline from node %s: the snapshot of log index %d and %d log entries up to index %d of term %d.\n",
-			visible(o.NodeID), o.SnapshotIndex, o.Entries, o.LastIndex, o.LastTerm)
-		say(w, "Compare with the other nodes that are left: of a majority, the one with the highest term, then index, has all that was acknowledged.\n"+
+		snapshot := fmt.Sprintf("the snapshot of log index %d", o.SnapshotIndex)
+		if o.SnapshotIndex == 0 {
+			snapshot = "no snapshot, as there is none yet,"
+		}
+		say(w, "\nRead offline from node %s: %s and %s up to index %d of term %d.\n",
+			visible(o.NodeID), snapshot, plural(o.Entries, "log entry", "log entries"), o.LastIndex, o.LastTerm)
+		say(w, "Compare that index and term with the other nodes that are left: of a majority, the one with the highest term, then index, has all that was acknowledged.\n"+
 			"The last entries may never have been committed; they are included.\n")
 		for _, warning := range o.Warnings {
 			say(w, "WARNING: %s\n", visible(warning))
