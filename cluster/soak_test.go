@@ -166,6 +166,20 @@ func inOrder(a, b event) int {
 	return 1
 }
 
+// checkEnd checks what clients were told, and that all nodes have it in the end.
+func (s *soak) checkEnd() {
+	s.t.Helper()
+	s.check()
+	view, err := s.c.Node(s.c.Leader()).View(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	mustAgree(s.t, s.c)
+	if view.Index() < s.acked.Load() || state.GetStats(view).LastToken.IsZero() {
+		s.t.Errorf("the state stands at %d, clients were told %d", view.Index(), s.acked.Load())
+	}
+}
+
 // check judges what clients were told: in the order of the log, each lock is
 // granted and freed in turn as far as they know, with rising tokens.
 func (s *soak) check() {
@@ -219,15 +233,7 @@ func TestSoak(t *testing.T) {
 		s.stop.Store(true)
 		nemesis.Wait()
 		clients.Wait()
-		s.check()
-		view, err := c.Node(c.Leader()).View(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustAgree(t, c)
-		if view.Index() < s.acked.Load() || state.GetStats(view).LastToken.IsZero() {
-			t.Errorf("the state stands at %d, clients were told %d", view.Index(), s.acked.Load())
-		}
+		s.checkEnd()
 		for _, id := range c.Running() {
 			if err := c.Halted(id, time.Millisecond); err != nil {
 				t.Errorf("%s halted: %v", id, err)
